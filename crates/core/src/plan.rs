@@ -1,0 +1,45 @@
+//! A plan: everything needed to boot a guest, as plain data.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Bytes, GuestAddr};
+
+/// How a kernel wants to be entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootProtocol {
+    /// Multiboot 1 (GRUB's "Multiboot Specification version 0.6.96"): 32-bit protected mode, paging off.
+    Multiboot,
+    /// Linux 64-bit boot protocol (kernel Documentation/arch/x86/boot.rst, "64-bit Boot Protocol"): long mode, zero page.
+    Linux64,
+}
+
+/// A piece of the kernel file and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Guest-physical address of its first byte.
+    pub addr: GuestAddr,
+    /// Where its bytes start in the kernel file.
+    pub file_offset: u64,
+    /// How many bytes come from the file.
+    pub file_len: u64,
+    /// How many bytes it occupies in memory; what the file does not fill is zero. Never less than `file_len`.
+    pub mem_len: u64,
+}
+
+/// Everything needed to boot a guest. Pure data: it names no file and no descriptor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// How the kernel is entered.
+    pub boot: BootProtocol,
+    /// Guest-physical address of the first instruction.
+    pub entry: GuestAddr,
+    /// The loadable parts of the kernel file, in file order; they do not overlap.
+    pub segments: Vec<Segment>,
+    /// The command line as the kernel is to see it, without a terminating NUL. Holds no NUL.
+    pub command_line: Vec<u8>,
+    /// Size of the guest's RAM.
+    pub memory: Bytes,
+    /// Length of the initrd, if there is one.
+    pub initrd: Option<Bytes>,
+}
