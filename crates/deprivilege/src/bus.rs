@@ -1,0 +1,26 @@
+//! What a virtual CPU is wired to: RAM, memory-mapped devices and ports. The monitor implements it.
+
+use runu_core::GuestAddr;
+
+/// The guest-physical world around a virtual CPU.
+///
+/// Every address comes from a hostile guest. No call may panic or block for long.
+pub trait Bus {
+    /// Reads RAM. False, with `into` unspecified, when a byte of the range is outside RAM.
+    fn read_physical(&mut self, addr: GuestAddr, into: &mut [u8]) -> bool;
+
+    /// Writes RAM. False, with nothing written, when a byte of the range is outside RAM.
+    fn write_physical(&mut self, addr: GuestAddr, from: &[u8]) -> bool;
+
+    /// Reads `size` bytes (1, 2, 4 or 8) outside RAM. Where no device is, all ones, as an idle bus reads.
+    fn read_device(&mut self, addr: GuestAddr, size: u8) -> u64;
+
+    /// Writes the low `size` bytes (1, 2, 4 or 8) of `value` outside RAM. Where no device is, nothing happens.
+    fn write_device(&mut self, addr: GuestAddr, size: u8, value: u64);
+
+    /// Reads `size` bytes (1, 2 or 4) from a port. Where no device is, all ones.
+    fn port_in(&mut self, port: u16, size: u8) -> u32;
+
+    /// Writes the low `size` bytes (1, 2 or 4) of `value` to a port. Where no device is, nothing happens.
+    fn port_out(&mut self, port: u16, size: u8, value: u32);
+}
