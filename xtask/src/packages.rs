@@ -1,0 +1,79 @@
+//! What the tests need from the system, and how to get it.
+
+use std::{
+    env,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+/// A program, the Debian package that brings it, and what goes without it.
+struct Need {
+    program: &'static str,
+    package: &'static str,
+    skipped_without: &'static str,
+}
+
+const NEEDS: &[Need] = &[
+    Need {
+        program: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        skipped_without: "the comparison of every guest with QEMU",
+    },
+    Need { program: "runc", package: "runc", skipped_without: "runc in the benchmark" },
+    Need { program: "crun", package: "crun", skipped_without: "crun in the benchmark" },
+    Need {
+        program: "busybox",
+        package: "busybox-static",
+        skipped_without: "the containers of the benchmark",
+    },
+];
+
+/// Installs what is missing, if this is Debian and we are root; says what it does, and what will be skipped.
+pub(crate) fn install() {
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !installed(need.program)).collect();
+    if missing.is_empty() {
+        return;
+    }
+    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    if may_install() {
+        say(&format!("installing {}", packages.join(" ")));
+        let _ = apt_get(&["update", "-q"]);
+        let _ = apt_get(&[&["install", "-q", "-y", "--no-install-recommends"], packages.as_slice()].concat());
+    } else {
+        say("not root on Debian: nothing is installed");
+    }
+    for need in missing.iter().filter(|need| !installed(need.program)) {
+        say(&format!(
+            "without `{}` (package {}), skipped: {}",
+            need.program, need.package, need.skipped_without
+        ));
+    }
+}
+
+/// Whether `program` is in the search path.
+pub(crate) fn installed(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+fn may_install() -> bool {
+    Path::new("/etc/debian_version").exists() && installed("apt-get") && is_root()
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output();
+    output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn apt_get(arguments: &[&str]) -> std::io::Result<std::process::ExitStatus> {
+    Command::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+}
+
+fn say(line: &str) {
+    crate::out(&format!("packages: {line}\n"));
+}
