@@ -1,0 +1,153 @@
+//! The command line as Unikraft reads it: lib/ukargparse/argparse.c (tokens) and lib/ukboot/early_init.c (parameters, `--`,
+//! arguments), of 0.16.3.
+//!
+//! `argv0 [parameters --] arguments`: without a `--`, or with one right behind argv0, all words are arguments. Of the
+//! parameters only `env.vars` is known, as a list (`env.vars=[ "A=b" "C=d e" ]`) or one by one (`env.vars=A=b`).
+
+use crate::cell::OneCpu;
+use crate::power;
+
+/// The longest line, in bytes.
+const MAX_LINE: usize = 4096;
+/// The most words that are kept; Unikraft keeps 60.
+const MAX_WORDS: usize = 256;
+/// The most environment variables that are kept; Unikraft keeps 8.
+const MAX_ENV: usize = 64;
+
+/// Arguments and environment.
+pub struct CommandLine {
+    argv: [&'static [u8]; MAX_WORDS],
+    argc: usize,
+    env: [&'static [u8]; MAX_ENV],
+    env_len: usize,
+}
+
+impl CommandLine {
+    pub(crate) const EMPTY: Self = Self { argv: [&[]; MAX_WORDS], argc: 0, env: [&[]; MAX_ENV], env_len: 0 };
+
+    /// The arguments; the first is the program's name.
+    pub fn argv(&self) -> &[&'static [u8]] {
+        &self.argv[..self.argc]
+    }
+
+    /// The environment, each `NAME=value`.
+    pub fn env(&self) -> &[&'static [u8]] {
+        &self.env[..self.env_len]
+    }
+
+    /// Whether an argument is this word.
+    pub fn has(&self, word: &[u8]) -> bool {
+        self.argv().iter().skip(1).any(|argument| *argument == word)
+    }
+
+    /// The value of the first argument `name=value`.
+    pub fn value(&self, name: &[u8]) -> Option<&'static [u8]> {
+        self.argv().iter().skip(1).find_map(|argument| argument.strip_prefix(name)?.strip_prefix(b"="))
+    }
+
+    /// The value of `name=number`, in decimal.
+    pub fn number(&self, name: &[u8]) -> Option<u64> {
+        self.value(name).map(decimal)
+    }
+
+    fn push_env(&mut self, variable: &'static [u8]) {
+        if self.env_len < MAX_ENV {
+            self.env[self.env_len] = variable;
+            self.env_len += 1;
+        }
+    }
+}
+
+/// Reads decimal digits up to the first other byte.
+pub fn decimal(digits: &[u8]) -> u64 {
+    let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+}
+
+/// Reads hexadecimal digits, after an optional `0x`, up to the first other byte.
+pub fn hexadecimal(digits: &[u8]) -> u64 {
+    let digits = digits.strip_prefix(b"0x").unwrap_or(digits);
+    let digits = digits.iter().map_while(|byte| char::from(*byte).to_digit(16));
+    digits.fold(0, |number, digit| number << 4 | u64::from(digit))
+}
+
+/// The words of the line, without their quotes and backslashes.
+static TEXT: OneCpu<[u8; MAX_LINE]> = OneCpu::new([0; MAX_LINE]);
+static WORDS: OneCpu<[&'static [u8]; MAX_WORDS]> = OneCpu::new([&[]; MAX_WORDS]);
+
+/// Splits `line` into parameters and arguments; a line that is too long ends the guest, as it ends Unikraft.
+pub(crate) fn parse(line: &[u8], into: &mut CommandLine) {
+    if line.len() >= MAX_LINE {
+        crate::println!("command line too long");
+        power::crash();
+    }
+    // SAFETY: called once, at the start.
+    let words = unsafe { split(line, TEXT.get(), WORDS.get()) };
+    let Some((name, rest)) = words.split_first() else { return };
+    let (parameters, arguments) = match rest.iter().position(|word| *word == b"--") {
+        Some(at) if at > 0 => (&rest[..at], &rest[at + 1..]),
+        _ => (&[][..], rest),
+    };
+    into.argc = 1 + arguments.len();
+    into.argv[0] = name;
+    into.argv[1..into.argc].copy_from_slice(arguments);
+    read_environment(parameters, into);
+}
+
+fn read_environment(parameters: &[&'static [u8]], into: &mut CommandLine) {
+    let mut in_list = false;
+    for word in parameters {
+        let mut value = match word.strip_prefix(b"env.vars=") {
+            _ if in_list => *word,
+            Some(value) => value,
+            None => continue,
+        };
+        if let Some(first) = value.strip_prefix(b"[").filter(|_| !in_list) {
+            in_list = true;
+            value = first;
+        }
+        if in_list && let Some(last) = value.strip_suffix(b"]") {
+            in_list = false;
+            value = last;
+        }
+        if !value.is_empty() {
+            into.push_env(value);
+        }
+    }
+}
+
+/// Cuts the line at spaces outside quotes; empty words vanish, words beyond the capacity are dropped.
+fn split<'a>(line: &[u8], text: &'static mut [u8], words: &'a mut [&'static [u8]]) -> &'a [&'static [u8]] {
+    let mut text = text;
+    let (mut count, mut size) = (0, 0);
+    let mut quote = None;
+    let mut bytes = line.iter().copied().chain([b' ']).peekable();
+    while let Some(byte) = bytes.next() {
+        let kept = match (quote, byte) {
+            (None, b' ' | b'\t' | b'\n' | b'\r' | 0x0b) => {
+                if size > 0 && count < words.len() {
+                    let (word, rest) = text.split_at_mut(size);
+                    (words[count], text) = (word, rest);
+                    (count, size) = (count + 1, 0);
+                }
+                continue;
+            }
+            (None, b'\'' | b'"') => {
+                quote = Some(byte);
+                continue;
+            }
+            (Some(open), close) if open == close => {
+                quote = None;
+                continue;
+            }
+            (None, b'\\') => bytes.next().unwrap_or(b'\\'),
+            (Some(b'"'), b'\\') => bytes.next_if(|next| matches!(next, b'"' | b'\\')).unwrap_or(b'\\'),
+            _ => byte,
+        };
+        if count < words.len() {
+            text[size] = kept;
+            size += 1;
+        }
+    }
+    &words[..count]
+}

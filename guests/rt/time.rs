@@ -1,0 +1,142 @@
+//! The two interrupt controllers, the interval timer, and sleeping with them.
+
+use crate::cpu;
+use crate::port::{inb, outb};
+use crate::trap::{self, Frame};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+/// 8259A ports: command and data of the first and the second.
+pub const PIC: [(u16, u16); 2] = [(0x20, 0x21), (0xa0, 0xa1)];
+/// The vectors of interrupt lines 0 and 8.
+pub const PIC_VECTORS: [u8; 2] = [32, 40];
+const PIC_END_OF_INTERRUPT: u8 = 0x20;
+
+/// 8254 ports: channel 0 and control.
+pub const PIT_CHANNEL_0: u16 = 0x40;
+/// The 8254's control port.
+pub const PIT_CONTROL: u16 = 0x43;
+/// Channel 0, both bytes, mode 4: one interrupt when the count is over.
+const PIT_ONE_SHOT: u8 = 0x38;
+/// Channel 0, both bytes, mode 2: an interrupt whenever the count is over.
+const PIT_PERIODIC: u8 = 0x34;
+/// The 8254's frequency, in Hz.
+pub const PIT_HZ: u64 = 1_193_182;
+
+/// Interrupts of the timer since the start.
+static TICKS: AtomicU64 = AtomicU64::new(0);
+static READY: AtomicBool = AtomicBool::new(false);
+
+/// Interrupts of the timer since the start.
+pub fn ticks() -> u64 {
+    TICKS.load(Relaxed)
+}
+
+fn on_tick(_: &mut Frame) {
+    TICKS.store(TICKS.load(Relaxed) + 1, Relaxed);
+    outb(PIC[0].0, PIC_END_OF_INTERRUPT);
+}
+
+/// Moves the interrupt lines to vectors 32 to 47 and lets only the timer through. Interrupts must be off.
+///
+/// The timer's output is made high before the controller forgets the edges it has seen, so no tick of the firmware's is
+/// taken for one of ours.
+fn init() {
+    if READY.swap(true, Relaxed) {
+        return;
+    }
+    outb(PIT_CONTROL, PIT_ONE_SHOT);
+    for ((command, data), (vector, cascade)) in PIC.into_iter().zip(PIC_VECTORS.into_iter().zip([4, 2])) {
+        outb(command, 0x11); // ICW1: edges, cascade, ICW4 follows
+        outb(data, vector);
+        outb(data, cascade);
+        outb(data, 1); // ICW4: 8086 mode
+        outb(data, 0xff);
+    }
+    outb(PIC[0].1, 0xfe);
+    trap::on(PIC_VECTORS[0], Some(on_tick));
+}
+
+fn load_count(count: u16) {
+    let [low, high] = count.to_le_bytes();
+    outb(PIT_CHANNEL_0, low);
+    outb(PIT_CHANNEL_0, high);
+}
+
+/// One interrupt, `count` periods of the 8254 from now. Interrupts must be off.
+pub fn start_one_shot(count: u16) {
+    init();
+    outb(PIT_CONTROL, PIT_ONE_SHOT);
+    load_count(count);
+}
+
+/// An interrupt every `count` periods of the 8254, from now on. Interrupts must be off.
+pub fn start_periodic(count: u16) {
+    init();
+    outb(PIT_CONTROL, PIT_PERIODIC);
+    load_count(count);
+}
+
+/// No interrupts any more.
+pub fn stop() {
+    cpu::without_interrupts(init);
+    outb(PIT_CONTROL, PIT_ONE_SHOT);
+}
+
+/// Waits in `hlt` for the next tick; interrupts are off before and after.
+pub fn wait_for_tick() {
+    let before = ticks();
+    while ticks() == before {
+        cpu::wait();
+    }
+}
+
+/// Sleeps in `hlt`, in steps of at most 50 ms as Unikraft does; interrupts are off before and after.
+pub fn sleep(milliseconds: u64) {
+    const STEP_MS: u64 = 50;
+    let mut left = milliseconds;
+    while left > 0 {
+        let step = left.min(STEP_MS);
+        start_one_shot((step * PIT_HZ / 1000) as u16);
+        wait_for_tick();
+        left -= step;
+    }
+}
+
+/// Frequency of the time stamp counter in kHz: from CPUID leaf 0x40000010 where a monitor offers it, else measured.
+pub fn tsc_khz() -> u64 {
+    const TIMING_LEAF: u32 = 0x4000_0010;
+    if cpu::cpuid(0x4000_0000, 0).eax >= TIMING_LEAF {
+        return u64::from(cpu::cpuid(TIMING_LEAF, 0).eax);
+    }
+    measure_tsc_khz()
+}
+
+/// Counts the time stamp counter over 20 ms of the 8254, read by polling. Interrupts must be off.
+pub fn measure_tsc_khz() -> u64 {
+    const START: u16 = u16::MAX;
+    const PERIODS: u64 = PIT_HZ / 50;
+    outb(PIT_CONTROL, PIT_PERIODIC);
+    load_count(START);
+    let first_count = pit_count();
+    let first = cpu::rdtsc();
+    let mut passed = 0;
+    while passed < PERIODS {
+        passed = u64::from(first_count.wrapping_sub(pit_count()));
+    }
+    let cycles = cpu::rdtsc() - first;
+    outb(PIT_CONTROL, PIT_ONE_SHOT);
+    cycles * PIT_HZ / passed / 1000
+}
+
+/// The 8254's channel 0 as it counts down, latched.
+pub fn pit_count() -> u16 {
+    outb(PIT_CONTROL, 0);
+    let low = inb(PIT_CHANNEL_0);
+    u16::from_le_bytes([low, inb(PIT_CHANNEL_0)])
+}
+
+/// Reads a register of the real-time clock (MC146818).
+pub fn cmos(register: u8) -> u8 {
+    outb(0x70, register);
+    inb(0x71)
+}
