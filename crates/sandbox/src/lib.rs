@@ -1,1 +1,37 @@
-//! placeholder
+//! Linux as a sandbox: namespaces, mounts, control groups, limits, system-call filters and the tree of processes.
+//!
+//! No policy and nothing about guests: who calls decides what is run, with which descriptors, limits and system calls.
+//!
+//! ```text
+//! caller           opens files, clones the supervisor, forwards signals, waits, cleans up      run.rs, signals.rs, cgroup.rs
+//! └─ supervisor    process 1 of new namespaces, cloned without exec: makes the sandbox,        init.rs, root.rs, identity.rs
+//!    │             gives up its privileges, reaps, ends with the guest's status
+//!    └─ guest      our own executable, run afresh by descriptor; locks itself down             lockdown.rs, seccomp.rs
+//! ```
+//!
+//! [`run`] is the whole life of a sandbox, seen from the caller. The guest process calls [`guest_lockdown`] and
+//! [`seccomp::install`] before it does anything for a guest.
+//!
+//! Architecture invariant: no step is skipped because it failed. What a host cannot give is an error, with one exception
+//! that the caller sees in [`Ended`]: an ordinary user's limits on memory and processes ([`Limits::Unavailable`]).
+
+mod cgroup;
+mod clock;
+mod error;
+mod identity;
+mod init;
+mod lockdown;
+mod report;
+mod root;
+mod run;
+pub mod seccomp;
+mod signals;
+mod spec;
+mod step;
+mod sys;
+
+pub use error::SandboxError;
+pub use lockdown::{LockdownError, guest_lockdown};
+pub use run::run;
+pub use spec::{CgroupSpec, Ended, How, Limits, Spec, Times};
+pub use step::Step;

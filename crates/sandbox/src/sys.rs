@@ -1,0 +1,283 @@
+//! The system calls that rustix does not wrap, each behind a safe function. All `unsafe` of this crate is here.
+//!
+//! Nothing here allocates or takes a lock: everything but [`signal_descriptor`] and [`is_ignored`] also runs in a
+//! process that was cloned without exec, where the heap may have been left locked by a thread that does not exist.
+
+use std::{
+    ffi::{CStr, c_char, c_int, c_void},
+    mem::{self, MaybeUninit},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    ptr,
+};
+
+use rustix::{io::Errno, process::Pid};
+
+/// Turns the C library's "-1 and errno" into a result.
+fn check(result: i64) -> Result<i64, Errno> {
+    if result >= 0 {
+        return Ok(result);
+    }
+    // SAFETY: `__errno_location` has no preconditions and returns a valid pointer to this thread's errno.
+    let errno = unsafe { *libc::__errno_location() };
+    Err(Errno::from_raw_os_error(errno))
+}
+
+/// Which side of a [`fork_into`] this is.
+pub(crate) enum Side {
+    /// The old process, with a process descriptor of the new one.
+    Parent(OwnedFd),
+    /// The new process.
+    Child,
+}
+
+/// Clones this process, copying its memory, into new namespaces (`CLONE_NEW*` in `namespaces`) and, where given, into
+/// the version-2 control group whose directory `cgroup` is open on.
+///
+/// The child's end raises no signal: a caller that ignores SIGCHLD would otherwise lose the status. Wait for it with
+/// `__WALL` on the process descriptor.
+pub(crate) fn fork_into(namespaces: c_int, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Errno> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: `clone_args` is plain integers, for which all-zero is a valid value that asks for nothing.
+    let mut args: libc::clone_args = unsafe { mem::zeroed() };
+    args.flags = u64::from(namespaces.cast_unsigned()) | u64::from(libc::CLONE_PIDFD.cast_unsigned());
+    args.pidfd = ptr::from_mut(&mut pidfd).expose_provenance() as u64;
+    if let Some(directory) = cgroup {
+        /// `CLONE_INTO_CGROUP` of linux/sched.h; the C library's binding is too narrow to hold it.
+        const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(directory.as_raw_fd().cast_unsigned());
+    }
+    // SAFETY: `args` is a live `clone_args` of the size given; without CLONE_VM and with no stack the child returns here
+    // on its own copy of this stack, as after fork.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
+    if check(result)? == 0 {
+        return Ok(Side::Child);
+    }
+    // SAFETY: the call succeeded, so with CLONE_PIDFD the kernel stored a new descriptor that nobody else owns.
+    Ok(Side::Parent(unsafe { OwnedFd::from_raw_fd(pidfd) }))
+}
+
+/// Runs `child` in a new process that shares this one's memory, and returns when that process has called exec or ended.
+///
+/// Sharing the memory saves the copy of the page tables that the exec would throw away at once. `child` must only make
+/// system calls and must not unwind; it ends with exec or by returning its exit status. Its end raises SIGCHLD.
+pub(crate) fn spawn_shared<F: Fn() -> c_int>(child: &F) -> Result<Pid, Errno> {
+    /// Enough for a few frames of system-call wrappers.
+    const STACK: usize = 32 << 10;
+
+    #[repr(C, align(16))]
+    struct Stack(MaybeUninit<[u8; STACK]>);
+
+    extern "C" fn enter<F: Fn() -> c_int>(child: *mut c_void) -> c_int {
+        // SAFETY: `spawn_shared` passes a pointer to an `F` that it borrows, and does not return before this process
+        // stops using its memory (CLONE_VFORK).
+        let child = unsafe { &*child.cast::<F>() };
+        child()
+    }
+
+    let mut stack = Stack(MaybeUninit::uninit());
+    // SAFETY: one past the end of the array is within the bounds that pointer arithmetic allows.
+    let top = unsafe { stack.0.as_mut_ptr().cast::<u8>().add(STACK) };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack is aligned to 16 bytes and outlives the child's use of it, as does `child`, because CLONE_VFORK
+    // suspends this thread until the child has its own memory or none.
+    let pid = unsafe {
+        libc::clone(enter::<F>, top.cast::<c_void>(), flags, ptr::from_ref(child).cast_mut().cast::<c_void>())
+    };
+    let pid = check(i64::from(pid))?;
+    // A successful clone returns a process id in the parent: positive, and it came from a `c_int`.
+    i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::INVAL)
+}
+
+/// A null-terminated array of C strings, as exec wants it.
+pub(crate) struct Arguments<'a> {
+    pointers: Vec<*const c_char>,
+    _strings: std::marker::PhantomData<&'a CStr>,
+}
+
+impl<'a> Arguments<'a> {
+    /// The strings, in order.
+    pub(crate) fn new(strings: &[&'a CStr]) -> Self {
+        let pointers = strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect();
+        Arguments { pointers, _strings: std::marker::PhantomData }
+    }
+}
+
+/// Replaces this process by the program that `program` is open on, with an empty environment. Returns only on failure.
+pub(crate) fn exec(program: BorrowedFd<'_>, argv: &Arguments<'_>) -> Errno {
+    let environment = [ptr::null::<c_char>()];
+    // SAFETY: path, argument and environment arrays are live, null-terminated arrays of live C strings.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            argv.pointers.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    check(result).err().unwrap_or(Errno::INVAL)
+}
+
+/// Ends this process without running destructors or exit handlers, which belong to the process it was cloned from.
+pub(crate) fn exit_now(status: c_int) -> ! {
+    // SAFETY: `_exit` has no preconditions.
+    unsafe { libc::_exit(status) }
+}
+
+/// A set of signals.
+#[derive(Clone, Copy)]
+pub(crate) struct SignalSet(libc::sigset_t);
+
+impl SignalSet {
+    /// The set of `signals`.
+    pub(crate) fn of(signals: &[c_int]) -> Self {
+        let mut set = MaybeUninit::uninit();
+        // SAFETY: `sigemptyset` initialises the set it is given.
+        let mut set = unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            set.assume_init()
+        };
+        for signal in signals {
+            // SAFETY: the set is initialised; a number that is no signal is refused without effect.
+            unsafe { libc::sigaddset(&raw mut set, *signal) };
+        }
+        SignalSet(set)
+    }
+
+    /// Every signal there is.
+    pub(crate) fn all() -> Self {
+        let mut set = MaybeUninit::uninit();
+        // SAFETY: `sigfillset` initialises the set it is given.
+        SignalSet(unsafe {
+            libc::sigfillset(set.as_mut_ptr());
+            set.assume_init()
+        })
+    }
+
+    /// Adds these signals to the blocked ones and returns which were blocked before.
+    pub(crate) fn block(&self) -> Result<SignalSet, Errno> {
+        self.change_mask(libc::SIG_BLOCK)
+    }
+
+    /// Blocks exactly these signals.
+    pub(crate) fn set_mask(&self) -> Result<(), Errno> {
+        self.change_mask(libc::SIG_SETMASK).map(drop)
+    }
+
+    fn change_mask(&self, how: c_int) -> Result<SignalSet, Errno> {
+        let mut old = SignalSet::of(&[]);
+        // SAFETY: both sets are live and initialised.
+        check(i64::from(unsafe { libc::sigprocmask(how, &raw const self.0, &raw mut old.0) }))?;
+        Ok(old)
+    }
+
+    /// Waits for one of these signals, which must be blocked, and takes it.
+    pub(crate) fn wait(&self) -> Result<c_int, Errno> {
+        // SAFETY: the set is live and initialised; no information is asked for.
+        let signal = unsafe { libc::sigwaitinfo(&raw const self.0, ptr::null_mut()) };
+        check(i64::from(signal))?;
+        Ok(signal)
+    }
+}
+
+/// A descriptor from which `signals`, which must be blocked, can be read. Reads do not wait; closed on exec.
+pub(crate) fn signal_descriptor(signals: &SignalSet) -> Result<OwnedFd, Errno> {
+    // SAFETY: the set is live and initialised; -1 asks for a new descriptor.
+    let fd = unsafe { libc::signalfd(-1, &raw const signals.0, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    check(i64::from(fd))?;
+    // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Whether this process ignores `signal`.
+pub(crate) fn is_ignored(signal: c_int) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: no new action is given; the old one is written to live memory of its size.
+    if unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: the call succeeded, so it stored the action.
+    unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
+}
+
+/// What a signal does where no handler takes it.
+#[derive(Clone, Copy)]
+pub(crate) enum Disposition {
+    /// What the kernel does with it by default.
+    Default,
+    /// Nothing.
+    Ignore,
+}
+
+/// Sets what `signal` does. Numbers that are no signal, and the two that cannot be changed, are left as they are.
+pub(crate) fn set_disposition(signal: c_int, disposition: Disposition) {
+    // SAFETY: `sigaction` is integers and an optional pointer, for which all-zero is valid: no flags, empty mask.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    action.sa_sigaction = match disposition {
+        Disposition::Default => libc::SIG_DFL,
+        Disposition::Ignore => libc::SIG_IGN,
+    };
+    // SAFETY: the action is live and names no handler, so no code of ours can be entered by it.
+    unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+}
+
+/// Whether `number` is an open descriptor.
+pub(crate) fn is_open(number: RawFd) -> bool {
+    // SAFETY: F_GETFD on a number touches no memory and changes no descriptor.
+    check(i64::from(unsafe { libc::fcntl(number, libc::F_GETFD) })).is_ok()
+}
+
+/// Makes `to` a copy of `from` that survives exec.
+pub(crate) fn duplicate_onto(from: RawFd, to: RawFd) -> Result<(), Errno> {
+    // SAFETY: dup2 on numbers touches no memory. Replacing `to` is the purpose: this runs in a new process that owns its
+    // whole descriptor table and holds no owner object of `to`.
+    check(i64::from(unsafe { libc::dup2(from, to) })).map(drop)
+}
+
+/// What happens to a range of descriptors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// They are closed at once.
+    Now,
+    /// They are closed by exec.
+    OnExec,
+}
+
+/// Closes all descriptors whose number is from `first` to `last`. An empty range is nothing to do.
+///
+/// The caller must own the whole table: objects that own a descriptor in the range must be forgotten, not dropped.
+pub(crate) fn close_range(first: RawFd, last: RawFd, how: Close) -> Result<(), Errno> {
+    if first > last {
+        return Ok(());
+    }
+    let flags = match how {
+        Close::Now => 0,
+        Close::OnExec => libc::CLOSE_RANGE_CLOEXEC,
+    };
+    // SAFETY: close_range on numbers touches no memory.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
+}
+
+/// Sets the host name of this UTS namespace.
+pub(crate) fn set_host_name(name: &str) -> Result<(), Errno> {
+    // SAFETY: the pointer and length are those of a live string.
+    check(i64::from(unsafe { libc::sethostname(name.as_ptr().cast::<c_char>(), name.len()) })).map(drop)
+}
+
+/// Takes every capability out of the bounding set, so that no exec can ever bring one back.
+pub(crate) fn empty_bounding_set() -> Result<(), Errno> {
+    /// Capability sets are 64 bits wide (capget(2), version 3).
+    const CAPABILITIES: c_int = 64;
+    for capability in 0..CAPABILITIES {
+        // SAFETY: PR_CAPBSET_DROP takes a number and touches no memory.
+        match check(i64::from(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) })) {
+            Ok(_) => {}
+            // The first number that this kernel does not know as a capability.
+            Err(Errno::INVAL) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
