@@ -54,7 +54,6 @@ pub(crate) mod cr4 {
     pub(crate) const DE: u64 = 1 << 3;
     pub(crate) const PSE: u64 = 1 << 4;
     pub(crate) const PAE: u64 = 1 << 5;
-    pub(crate) const MCE: u64 = 1 << 6;
     pub(crate) const PGE: u64 = 1 << 7;
     pub(crate) const PCE: u64 = 1 << 8;
     pub(crate) const OSFXSR: u64 = 1 << 9;

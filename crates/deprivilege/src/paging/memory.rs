@@ -147,10 +147,10 @@ fn within_page(at: VirtAddr, len: usize) -> usize {
     usize::try_from(PAGE - at.0 % PAGE).map_or(len, |room| room.min(len))
 }
 
-/// The start of the next page; addresses wrap at 4 GiB in 32-bit code.
+/// The start of the next page; addresses wrap at 4 GiB outside long mode.
 fn next_page(cpu: &Cpu, at: VirtAddr) -> VirtAddr {
     let next = at.align_down(PAGE).0.wrapping_add(PAGE);
-    VirtAddr(if cpu.long_mode_code() { next } else { next & 0xffff_ffff })
+    VirtAddr(if cpu.long_mode() { next } else { next & 0xffff_ffff })
 }
 
 fn write_page(bus: &mut dyn Bus, addr: GuestAddr, from: &[u8]) {
