@@ -7,6 +7,7 @@
 //!
 //! All numbers are hostile. Tables are capped, so that work and memory stay proportional to the file.
 
+use runu_core::{Printable, VirtAddr};
 use serde::Serialize;
 
 use crate::{bytes::View, detect::DetectError};
@@ -212,9 +213,9 @@ impl<'a> Elf<'a> {
             return Ok(&[]);
         }
         let end = section.offset.saturating_add(section.len);
-        self.file.piece(section.offset, section.len).ok_or_else(|| {
-            truncated(&format!("section `{}`", runu_core::Printable(section.name)), end, self.file)
-        })
+        self.file
+            .piece(section.offset, section.len)
+            .ok_or_else(|| truncated(&format!("section `{}`", Printable(section.name)), end, self.file))
     }
 
     /// Whether there is a program header of that type.
@@ -228,9 +229,9 @@ impl<'a> Elf<'a> {
     }
 
     /// Where the byte at a virtual address lies in the file, if it comes from the file.
-    pub(crate) fn offset_of(&self, vaddr: u64) -> Option<u64> {
+    pub(crate) fn offset_of(&self, addr: VirtAddr) -> Option<u64> {
         self.loads().find_map(|header| {
-            let within = vaddr.checked_sub(header.vaddr)?;
+            let within = addr.0.checked_sub(header.vaddr)?;
             if within < header.file_len { header.offset.checked_add(within) } else { None }
         })
     }

@@ -1,8 +1,8 @@
 //! Unikraft: recognised by its sections, described by `.uk_libinfo` and `.uk_libparam_params`.
 //!
 //! Section headers survive Unikraft's `strip -s` and its 32-bit wrapping. Kernels before 0.15, or built without
-//! `LIBUKLIBID_INFO`, tell neither version nor libraries; kernels before 0.18 do not list their parameters in a form
-//! that can be read from the file. What is not told stays `None`, and no default is invented here.
+//! `LIBUKLIBID_INFO`, tell neither version nor libraries; kernels before 0.13 do not tell their parameters in a form
+//! that is read here. What is not told stays `None`, and no default is invented here.
 
 mod command_line;
 mod libinfo;
@@ -21,8 +21,8 @@ use crate::{Class, detect::DetectError, elf::Elf, symbol};
 
 /// Sections of a Unikraft kernel start so (`.uk_bootinfo`, `.uk_libinfo`, `.uk_inittab`, `.uk_ctortab`, …).
 const MARK: &str = ".uk_";
-/// Parameters were kept in one section per library up to 0.17, in one for all since 0.18. Both start so.
-const PARAMETERS_MARK: &str = ".uk_libparam";
+/// Sections of parameters start so before 0.13; see `libparam` for later ones.
+const OLD_PARAMETERS_MARK: &str = "uk_lib_arg";
 /// Where GNU ld links x86-64 programs, which a linuxu kernel is; all others are linked at 1 MiB.
 const LINUXU_BASE: u64 = 0x40_0000;
 /// Entry point of kernels that are entered by multiboot (plat/kvm/Linker.uk).
@@ -107,11 +107,12 @@ pub(crate) fn recognise(elf: &Elf) -> Result<Option<Facts>, DetectError> {
         return Ok(None);
     }
     let info = libinfo::read(elf)?;
-    let marked = elf.has_section_prefix(PARAMETERS_MARK);
     let takes_parameters = match &info.libraries {
         Some(libraries) => libraries.iter().any(|library| library == "libuklibparam"),
-        None => marked,
+        None => elf.has_section_prefix(libparam::MARK) || elf.has_section_prefix(OLD_PARAMETERS_MARK),
     };
+    // A kernel that is new enough to say so, and has no section of parameters, has no parameter.
+    let parameters_told = takes_parameters && !elf.has_section_prefix(OLD_PARAMETERS_MARK);
     let version = info.version.as_deref().or(info.full_version.as_deref()).and_then(Version::parse);
     Ok(Some(Facts {
         version,
@@ -119,7 +120,7 @@ pub(crate) fn recognise(elf: &Elf) -> Result<Option<Facts>, DetectError> {
         platform: platform(elf, info.libraries.as_deref()),
         libraries: info.libraries,
         takes_parameters,
-        parameters: libparam::read(elf)?,
+        parameters: parameters_told.then(|| libparam::read(elf)).transpose()?.flatten(),
     }))
 }
 

@@ -8,6 +8,9 @@
 //! between the program's name and the `--`; otherwise every word, the `--` too, is the program's. So a word that means
 //! nothing is always put there, and then arguments may hold `--` themselves. A kernel without libuklibparam hands
 //! everything to its program and gets arguments only.
+//!
+//! Releases before 0.13 do not know the two escapes. A kernel that tells neither its release nor its parameters may be
+//! one, so it gets no word that needs them.
 
 use runu_core::Printable;
 
@@ -31,6 +34,8 @@ const MOUNTS: &str = "vfs.fstab";
 pub(crate) struct Grammar<'a> {
     /// Whether it understands parameters at all.
     takes_parameters: bool,
+    /// Whether it is known to understand `\"` and `\\` inside double quotes.
+    escapes: bool,
     /// How many environment variables it takes, or what it lacks to take any.
     variables: Result<u64, &'static str>,
     /// The parameters it understands, if it lists them.
@@ -41,13 +46,19 @@ pub(crate) struct Grammar<'a> {
 
 impl<'a> Grammar<'a> {
     /// What our own guests understand.
-    pub(crate) const OWN_GUESTS: Grammar<'static> =
-        Grammar { takes_parameters: true, variables: Ok(VARIABLES_DEFAULT), known: None, initrd_mounts: &[] };
+    pub(crate) const OWN_GUESTS: Grammar<'static> = Grammar {
+        takes_parameters: true,
+        escapes: true,
+        variables: Ok(VARIABLES_DEFAULT),
+        known: None,
+        initrd_mounts: &[],
+    };
 
     /// What a kernel with these facts understands.
     pub(crate) fn of(facts: &'a Facts) -> Self {
         Grammar {
             takes_parameters: facts.takes_parameters,
+            escapes: facts.version.is_some() || facts.parameters.is_some(),
             variables: variables(facts),
             known: facts.parameters.as_deref(),
             initrd_mounts: initrd_mounts(facts),
@@ -56,6 +67,7 @@ impl<'a> Grammar<'a> {
 
     /// Writes the line. The words of the invocation are not empty and hold neither NUL nor line end.
     pub(crate) fn command_line(&self, invocation: &Invocation) -> Result<CommandLine, CommandLineError> {
+        self.check_escapes(invocation)?;
         let parameters = self.parameters(invocation)?;
         let frame = if self.takes_parameters { 3 } else { 1 };
         let count = frame + parameters.len() + invocation.args.len();
@@ -70,6 +82,23 @@ impl<'a> Grammar<'a> {
         }
         words.extend(invocation.args.iter().map(|argument| quoted(argument)));
         CommandLine::join(&words)
+    }
+
+    /// Whether the kernel can undo what `quoted` does. Variables need no check: only kernels with escapes take them.
+    fn check_escapes(&self, invocation: &Invocation) -> Result<(), CommandLineError> {
+        let arguments =
+            invocation.args.iter().enumerate().map(|(index, text)| (Word::Argument(index + 1), text));
+        let parameters = invocation
+            .parameters
+            .iter()
+            .map(|parameter| (Word::Parameter(Printable(&parameter.name).to_string()), &parameter.value));
+        let mut words =
+            std::iter::once((Word::ProgramName, &invocation.argv0)).chain(arguments).chain(parameters);
+        let escaped = |text: &[u8]| text.iter().any(|byte| matches!(byte, b'"' | b'\\'));
+        match words.find(|(_, text)| !self.escapes && escaped(text)) {
+            Some((word, _)) => Err(CommandLineError::Word { word, fault: Fault::Quoting }),
+            None => Ok(()),
+        }
     }
 
     /// Everything that goes before the `--`: the user's parameters, mounts for the initrd, the environment.
@@ -152,6 +181,7 @@ fn variables(facts: &Facts) -> Result<u64, &'static str> {
     match facts.parameter(ENVIRONMENT) {
         Some(Some(parameter)) => Ok(parameter.capacity),
         Some(None) => Err("the kernel has no parameter `env.vars`"),
+        None if facts.version.is_none() => Err("the kernel does not tell which parameters it has"),
         None if facts.has_library("libposix_environ") == Some(false) => {
             Err("the kernel has no environment (it lacks libposix_environ)")
         }
