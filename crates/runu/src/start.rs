@@ -1,0 +1,162 @@
+//! One start, from a kernel and wishes to a life that is over.
+//!
+//! Facts and wishes become a plan; the plan goes to the guest's process in a memory file, kernel and initrd as the
+//! descriptors they were opened as. The guest's process is this program again, under the name [`GUEST_NAME`].
+
+use std::{
+    ffi::CStr,
+    fs::File,
+    io::{self, Seek, Write},
+    os::{fd::OwnedFd, unix::fs::FileExt},
+};
+
+use runu_core::{Blame, Blamed, Bytes, Plan, Report, VirtAddr};
+use runu_guest::{Guest, Invocation};
+use runu_sandbox::{CgroupSpec, Ended, Spec};
+use rustix::fs::MemfdFlags;
+
+use crate::{
+    cli::MonitorChoice,
+    failure::Failure,
+    monitor::{self, Fit},
+    open::Opened,
+    stdio,
+    verdict::{self, Verdict},
+};
+
+/// The name under which this program is a guest's process instead of a command line.
+pub(crate) const GUEST_NAME: &CStr = c"runu-guest";
+
+/// Host name in the sandbox; nobody but the guest's process can see it.
+const HOST_NAME: &str = "runu";
+
+/// What monitor and supervisor may hold besides the guest's memory: translated code, tables, page tables.
+const MEMORY_BESIDE_GUEST: Bytes = Bytes::mib(128);
+
+/// Processes in a sandbox: the supervisor and the guest's.
+const PROCESSES: u32 = 2;
+
+/// Descriptors of the guest's process besides standard input, output and error (`runu_process::guest_main`).
+mod descriptor {
+    pub(super) const PLAN: i32 = 3;
+    pub(super) const KERNEL: i32 = 4;
+    pub(super) const INITRD: i32 = 5;
+    pub(super) const REPORT: i32 = 6;
+}
+
+/// A kernel: its file, and the bytes in it.
+pub(crate) struct Kernel {
+    /// What the guest's process reads.
+    pub(crate) file: File,
+    /// What is looked at here.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What the user wants.
+pub(crate) struct Wishes {
+    /// Which monitor.
+    pub(crate) monitor: MonitorChoice,
+    /// How much memory for the guest.
+    pub(crate) memory: Bytes,
+    /// Arguments and environment.
+    pub(crate) invocation: Invocation,
+    /// The initrd.
+    pub(crate) initrd: Option<Opened>,
+}
+
+/// A life that is over.
+pub(crate) struct Life {
+    /// What the guest was.
+    pub(crate) guest: Guest,
+    /// What ran it.
+    pub(crate) monitor: Fit,
+    /// What the sandbox tells.
+    pub(crate) ended: Ended,
+    /// What the guest's process told of itself, true or not.
+    pub(crate) report: Option<Report>,
+    /// How it ended.
+    pub(crate) verdict: Verdict,
+    kernel: File,
+}
+
+/// Why a guest could not be started, where it is neither the guest's fault nor the sandbox's.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    /// No memory file or no pipe.
+    #[error("cannot make the {what} for the guest's process")]
+    Channel { what: &'static str, source: io::Error },
+}
+
+impl Blamed for StartError {
+    fn blame(&self) -> Blame {
+        Blame::Host
+    }
+}
+
+/// Runs the guest to its end.
+pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
+    stdio::require_stdout()?;
+    let guest = runu_guest::detect(&kernel.bytes)?;
+    let monitor = monitor::choose(wishes.monitor, &guest)?;
+    let command_line = runu_guest::command_line(&guest, &wishes.invocation)?;
+    let initrd_size = wishes.initrd.as_ref().map(|initrd| initrd.size);
+    let plan = runu_guest::plan(&guest, command_line, wishes.memory, initrd_size)?;
+    let Kernel { file: kernel, bytes } = kernel;
+    // A megabyte less to hold while the guest runs; on a bad end the file is read again.
+    drop(bytes);
+    let (report, report_writer) = io::pipe().map_err(channel("report pipe"))?;
+    let mut descriptors = vec![
+        (OwnedFd::from(plan_file(&plan)?), descriptor::PLAN),
+        (kernel.try_clone().map_err(channel("kernel's descriptor"))?.into(), descriptor::KERNEL),
+        (report_writer.into(), descriptor::REPORT),
+    ];
+    descriptors.extend(wishes.initrd.map(|initrd| (OwnedFd::from(initrd.file), descriptor::INITRD)));
+    let spec = Spec {
+        argv: &[GUEST_NAME],
+        descriptors,
+        hostname: HOST_NAME,
+        cgroup: Some(CgroupSpec {
+            name: format!("runu-{}", std::process::id()),
+            memory_max: Some(Bytes(plan.memory.0.saturating_add(MEMORY_BESIDE_GUEST.0))),
+            pids_max: Some(PROCESSES),
+        }),
+    };
+    let ended = runu_sandbox::run(spec)?;
+    let report = verdict::read_report(report);
+    let verdict = Verdict::new(ended.how, report.as_ref());
+    Ok(Life { guest, monitor, ended, report, verdict, kernel })
+}
+
+/// The plan in a memory file, at its start.
+fn plan_file(plan: &Plan) -> Result<File, Failure> {
+    let text = serde_json::to_vec(plan).map_err(|source| Failure::bug("write the plan", source))?;
+    Ok(memory_file(c"plan", &text).map_err(channel("plan's file"))?)
+}
+
+/// A file that exists in memory only, holds `bytes` and is at its start.
+pub(crate) fn memory_file(name: &CStr, bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn channel(what: &'static str) -> impl Fn(io::Error) -> StartError {
+    move |source| StartError::Channel { what, source }
+}
+
+impl Life {
+    /// Tells a bad end on stderr; the exit status for the end.
+    pub(crate) fn conclude(&self) -> u8 {
+        stdio::words(&self.verdict.complaint(|address| self.symbol(address)));
+        self.verdict.exit_status()
+    }
+
+    /// What of the kernel lies at the address.
+    fn symbol(&self, address: VirtAddr) -> Option<String> {
+        let len = usize::try_from(self.kernel.metadata().ok()?.len()).ok()?;
+        let mut bytes = vec![0; len];
+        self.kernel.read_exact_at(&mut bytes, 0).ok()?;
+        runu_guest::symbol(&bytes, address.0)
+    }
+}

@@ -1,0 +1,61 @@
+//! `runu demo`: runs the built-in unikernel and tells what happened.
+
+use runu_core::{Blame, Blamed, Bytes};
+use runu_guest::Invocation;
+
+use crate::{
+    cli::{DemoFlags, DemoKind, MonitorChoice},
+    failure::Failure,
+    start::{self, Kernel, Life, Wishes},
+    stdio, table, timeline,
+    verbs::inspect,
+};
+
+/// Memory of the demo's guest: as much as `runu run` gives by default.
+const MEMORY: Bytes = Bytes::mib(64);
+
+/// The built-in guest could not be put where its process can read it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make a memory file for the built-in guest")]
+struct DemoError(#[source] std::io::Error);
+
+impl Blamed for DemoError {
+    fn blame(&self) -> Blame {
+        Blame::Host
+    }
+}
+
+/// Runs the guest; its console comes first on stdout, the telling after it. `began` is when we did.
+pub(crate) fn demo(flags: &DemoFlags, began: u64) -> Result<u8, Failure> {
+    let image = match flags.kind {
+        DemoKind::Multiboot => runu_guests::HELLO_MULTIBOOT,
+        DemoKind::Linux64 => runu_guests::HELLO_LINUX64,
+    };
+    let file = start::memory_file(c"hello", image).map_err(DemoError)?;
+    let wishes = Wishes {
+        monitor: MonitorChoice::Auto,
+        memory: MEMORY,
+        invocation: Invocation { argv0: b"hello".to_vec(), ..Invocation::default() },
+        initrd: None,
+    };
+    let life = start::start(Kernel { file, bytes: image.to_vec() }, wishes)?;
+    stdio::data(&telling(&life, began))?;
+    Ok(life.conclude())
+}
+
+/// What happened, as rows of a name and a value.
+fn telling(life: &Life, began: u64) -> String {
+    let guest = &life.guest;
+    let mut rows = vec![
+        ("guest", format!("{}: {}, {MEMORY} of memory", guest.kind, inspect::boot_protocol(guest.boot))),
+        ("monitor", format!("{}: {}", life.monitor.monitor, life.monitor.reason)),
+        ("limits", life.ended.limits.to_string()),
+        ("end", format!("{}, exit status {}", life.verdict.summary(), life.verdict.exit_status())),
+    ];
+    rows.extend(
+        timeline::phases(began, life)
+            .into_iter()
+            .map(|(took, what)| ("took", format!("{:>9}  {what}", timeline::milliseconds(took)))),
+    );
+    format!("\n{}", table::table(&rows))
+}
