@@ -1,1 +1,173 @@
-//! placeholder
+//! The `process` monitor: an unmodified kernel in ring 3 of one sandboxed process, without a virtual machine.
+//!
+//! [`guest_main`] is the whole life of a guest's process: it reads a [`Plan`], loads the kernel, gives up all that the
+//! guest must not have, and enters translated guest code ([`runu_deprivilege::translate`]), to which the `monitor` module
+//! is the rest of the machine. docs/design/process.md tells the story.
+//!
+//! Architecture Invariant: nothing here knows containers, images or the process's parents; what it needs are the
+//! descriptors in [`descriptor`].
+//!
+//! `unsafe` is confined to `entry.rs` (the doors in assembly), `host.rs` (raw system calls) and the doors' Rust side at
+//! the end of `monitor.rs`.
+
+mod board;
+mod cache;
+mod entry;
+mod filter;
+mod host;
+mod layout;
+mod monitor;
+mod shadow;
+mod signal;
+mod tsc;
+
+use std::{
+    fs::File,
+    io::Read,
+    os::fd::{AsRawFd, FromRawFd},
+};
+
+use runu_core::{End, Phases, Plan, Report};
+use runu_deprivilege::{
+    cpu::{Cpu, Registers, Table},
+    cpuid::Host,
+};
+use runu_machine::{
+    GuestMemory,
+    boot::{self, Entry, Mode},
+};
+use runu_sandbox::{guest_lockdown, seccomp};
+
+use board::Board;
+use host::Timer;
+use layout::{CODE, DATA};
+use monitor::Monitor;
+
+/// Descriptors that a guest's process finds open besides standard input, output and error.
+pub mod descriptor {
+    /// The plan: JSON of [`runu_core::Plan`], to the end of the file.
+    pub const PLAN: i32 = 3;
+    /// The kernel file.
+    pub const KERNEL: i32 = 4;
+    /// The initrd, if the plan has one.
+    pub const INITRD: i32 = 5;
+    /// Where the report goes: JSON of [`runu_core::Report`], at most [`REPORT_MAX`] bytes.
+    pub const REPORT: i32 = 6;
+    /// Length of a report at most, in bytes: less than a pipe holds (pipe(7)), so that writing it never blocks.
+    pub const REPORT_MAX: usize = 32 << 10;
+}
+
+/// Length of a plan at most, in bytes: a command line of 64 KiB and a few hundred segments.
+const PLAN_MAX: u64 = 1 << 20;
+
+/// System calls the guest's process may make, as `(name, reason)`: what `runu demo` shows.
+#[must_use]
+pub fn allowed_calls() -> Vec<&'static str> {
+    let stdin = std::io::stdin();
+    let timer = Timer::none();
+    filter::with_rules(std::os::fd::AsFd::as_fd(&stdin), descriptor::REPORT, timer, |rules| {
+        rules.iter().map(|rule| rule.reason).collect()
+    })
+}
+
+/// Runs the guest that the open descriptors describe. Ends the process with [`End::exit_status`] and, where it still
+/// can, a report.
+pub fn guest_main() -> ! {
+    let reading = tsc::Reading::now();
+    let phases = Phases { process_start: host::now(), ..Phases::default() };
+    match start(reading, phases) {
+        Ok(never) => match never {},
+        Err(reason) => fail(reason),
+    }
+}
+
+/// Prepares everything and enters the guest.
+fn start(reading: tsc::Reading, mut phases: Phases) -> Result<std::convert::Infallible, String> {
+    if !host::has_fsgsbase() {
+        return Err("the host's kernel or processor lacks FSGSBASE (Linux 5.9 on a processor since 2012 has it)".into());
+    }
+    let plan = read_plan()?;
+    let memory = GuestMemory::new(plan.memory).map_err(|error| error.to_string())?;
+    // SAFETY: the parent opened these descriptors for us, and nothing else here uses them.
+    let kernel = unsafe { File::from_raw_fd(descriptor::KERNEL) };
+    // SAFETY: as above; the plan says that there is one.
+    let initrd = plan.initrd.map(|_| unsafe { File::from_raw_fd(descriptor::INITRD) });
+    let entry = boot::load(&plan, &kernel, initrd.as_ref(), &memory).map_err(|error| error.to_string())?;
+    phases.loaded = host::now();
+
+    let step = |what: &'static str| move |error: std::io::Error| format!("cannot {what}: {error}");
+    host::map_private(DATA, false).map_err(step("map the virtual CPU"))?;
+    host::map_private(CODE, true).map_err(step("map memory for translated code"))?;
+    let timer = Timer::new().map_err(step("create a timer"))?;
+    host::handle_signals(entry::signal_handler()).map_err(step("handle signals"))?;
+    host::load_data_segments();
+    let memory_fd = memory.file().as_raw_fd();
+    let filter = filter::with_rules(memory.file(), descriptor::REPORT, timer, seccomp::Filter::compile)
+        .map_err(|error| error.to_string())?;
+    let context = host::new_context(cpu(&entry), registers(&entry));
+    let host = Host::detect(tsc::frequency_khz(reading), host::has_fsgsbase());
+    let mut monitor = Monitor::new(context, Board::new(memory), host, timer);
+
+    drop((kernel, initrd));
+    guest_lockdown(&[libc::STDOUT_FILENO, descriptor::REPORT, memory_fd]).map_err(|error| error.to_string())?;
+    host::confine_heap();
+    filter.install().map_err(|error| error.to_string())?;
+    phases.entered = host::now();
+    monitor.phases = phases;
+    monitor.enter()
+}
+
+fn read_plan() -> Result<Plan, String> {
+    // SAFETY: the parent opened this descriptor for us, and nothing else here uses it.
+    let plan = unsafe { File::from_raw_fd(descriptor::PLAN) };
+    let mut json = Vec::new();
+    plan.take(PLAN_MAX).read_to_end(&mut json).map_err(|error| format!("cannot read the plan: {error}"))?;
+    serde_json::from_slice(&json).map_err(|error| format!("the plan is malformed: {error}"))
+}
+
+/// The virtual CPU as the boot protocol hands it over.
+fn cpu(entry: &Entry) -> Cpu {
+    let gdt = Table { base: entry.gdt.0, limit: entry.gdt_limit };
+    let mut cpu = match entry.mode {
+        Mode::Protected32 => Cpu::new_protected32(gdt, entry.code_selector, entry.data_selector),
+        Mode::Long64 => {
+            Cpu::new_long64(runu_core::GuestAddr(entry.cr3), gdt, entry.code_selector, entry.data_selector)
+        }
+    };
+    (cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer) = (entry.cr0, entry.cr3, entry.cr4, entry.efer);
+    cpu
+}
+
+fn registers(entry: &Entry) -> Registers {
+    let mut regs = Registers { rip: entry.rip, rflags: 2, ..Registers::default() };
+    // Hardware order: rax rcx rdx rbx rsp rbp rsi rdi.
+    (regs.gpr[0], regs.gpr[3], regs.gpr[4], regs.gpr[6]) = (entry.rax, entry.rbx, entry.rsp, entry.rsi);
+    regs
+}
+
+/// Ends the process when the guest has ended.
+fn finish(monitor: &mut Monitor, end: End) -> ! {
+    monitor.board.pc.flush();
+    monitor.phases.ended = host::now();
+    monitor.phases.first_output = monitor.board.first_output.get();
+    report(&Report { end, phases: monitor.phases, counters: monitor.counters })
+}
+
+/// Ends the process because of the monitor.
+fn fail(reason: String) -> ! {
+    report(&Report {
+        end: End::MonitorFailed { reason },
+        phases: Phases::default(),
+        counters: Default::default(),
+    })
+}
+
+fn report(report: &Report) -> ! {
+    let status = report.end.exit_status();
+    if let Ok(json) = serde_json::to_vec(report) {
+        let json = json.get(..descriptor::REPORT_MAX).unwrap_or(&json);
+        // Whoever reads it has gone if this fails; the status still tells.
+        let _ = host::write(descriptor::REPORT, json);
+    }
+    host::exit(status)
+}

@@ -1,0 +1,477 @@
+//! Host code, byte by byte.
+//!
+//! Fixed sequences are written as bytes (each with its assembly beside it); guest instructions with a changed operand go
+//! through iced's encoder. Data of the monitor is addressed absolutely below 2 GiB, which fits a sign-extended 32-bit
+//! displacement in 64-bit code (Intel SDM vol. 2 §2.2.1.3) and works in 32-bit code as well. Nothing here touches the
+//! guest's stack or changes its flags unless the sequence says so: code may use the red zone below `rsp`.
+
+use iced_x86::{
+    Code, Encoder, Instruction, InstructionInfoFactory, InstructionInfoOptions, MemoryOperand, OpKind, Register,
+};
+
+use super::{CodeSize, HALF_BITS, sensitive::Field};
+
+/// Absolute addresses of what translated code uses, all below 2 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Sixteen 8-byte slots, one for each general register by hardware number.
+    pub spills: u32,
+    /// 8 bytes: where an indirect branch goes, as a guest address.
+    pub target: u32,
+    /// 8 bytes: where it goes, as a host address.
+    pub landing: u32,
+    /// 4 bytes: number of the exit taken.
+    pub exit: u32,
+    /// 8 bytes: address of the monitor's entry for 64-bit code.
+    pub gate: u32,
+    /// Address of code that is the entry for 32-bit code; entered in 64-bit mode by a far jump.
+    pub gate32: u32,
+    /// 8 bytes: `rsp` while flags are kept on the scratch stack.
+    pub stack_pointer: u32,
+    /// Top of a scratch stack of at least 8 bytes.
+    pub scratch_top: u32,
+    /// 1 byte: the virtual interrupt flag, 0 or 2.
+    pub interrupts: u32,
+    /// 1 byte: 2 if an interrupt is pending, else 0.
+    pub pending: u32,
+    /// Six 2-byte selectors by hardware number.
+    pub selectors: u32,
+    /// 8 bytes each: control registers.
+    pub cr0: u32,
+    /// See `cr0`.
+    pub cr2: u32,
+    /// See `cr0`.
+    pub cr3: u32,
+    /// See `cr0`.
+    pub cr4: u32,
+    /// 8 bytes: the guest's XCR0.
+    pub xcr0: u32,
+    /// 8 bytes: `IA32_KERNEL_GS_BASE`.
+    pub kernel_gs_base: u32,
+    /// 65,536 8-byte entries: minus the guest address whose low 16 bits are the index.
+    pub tags: u32,
+    /// 65,536 4-byte entries: the host address for it.
+    pub codes: u32,
+}
+
+/// Selector of the host's 64-bit user code segment (Linux arch/x86/include/asm/segment.h, `__USER_CS`).
+const USER_CS: u16 = 0x33;
+
+/// A `jmp`/`jcc` displacement of one byte waiting for its target: where it stands.
+#[must_use]
+pub(super) struct Short(usize);
+
+/// A displacement of four bytes waiting for its target: where it stands.
+#[must_use]
+pub(super) struct Near(usize);
+
+pub(super) struct Emitter<'a> {
+    places: &'a Places,
+    size: CodeSize,
+    code: Vec<u8>,
+}
+
+impl<'a> Emitter<'a> {
+    pub(super) fn new(places: &'a Places, size: CodeSize) -> Self {
+        Emitter { places, size, code: Vec::with_capacity(512) }
+    }
+
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.code
+    }
+
+    /// Offset of the next byte.
+    pub(super) fn here(&self) -> u32 {
+        self.code.len() as u32
+    }
+
+    pub(super) fn copy(&mut self, bytes: &[u8]) {
+        self.code.extend_from_slice(bytes);
+    }
+
+    /// `nop dword [rax+rax]`: room for a jump elsewhere when the block is stale.
+    pub(super) fn entry(&mut self) {
+        self.copy(&[0x0f, 0x1f, 0x44, 0x00, 0x00]);
+    }
+
+    // Absolute operands: ModRM with a SIB byte and no base in 64-bit code.
+
+    fn absolute(&mut self, prefix: &[u8], opcode: &[u8], reg: u8, address: u32) {
+        self.copy(prefix);
+        self.copy(opcode);
+        match self.size {
+            CodeSize::Bits64 => self.copy(&[0x04 | reg << 3, 0x25]),
+            CodeSize::Bits32 => self.copy(&[0x05 | reg << 3]),
+        }
+        self.copy(&address.to_le_bytes());
+    }
+
+    fn with_register(&mut self, opcode: u8, register: Register, address: u32) {
+        let number = register.number() as u8;
+        self.absolute(&[0x48 | (number >> 3) << 2], &[opcode], number & 7, address);
+    }
+
+    /// `mov [address], r64`
+    fn store(&mut self, register: Register, address: u32) {
+        self.with_register(0x89, register, address);
+    }
+
+    /// `mov r64, [address]`
+    fn fetch(&mut self, register: Register, address: u32) {
+        self.with_register(0x8b, register, address);
+    }
+
+    fn slot(&self, register: Register) -> u32 {
+        self.places.spills + 8 * register.number() as u32
+    }
+
+    pub(super) fn spill(&mut self, register: Register) {
+        self.store(register, self.slot(register));
+    }
+
+    pub(super) fn unspill(&mut self, register: Register) {
+        self.fetch(register, self.slot(register));
+    }
+
+    /// `mov r64, [field]`
+    pub(super) fn load(&mut self, register: Register, field: Field) {
+        let address = self.field(field);
+        self.fetch(register.full_register(), address);
+    }
+
+    /// `movzx r32, word [field]`
+    pub(super) fn load_u16(&mut self, register: Register, field: Field) {
+        let address = self.field(field);
+        let number = register.number() as u8;
+        self.absolute(&[0x40 | (number >> 3) << 2], &[0x0f, 0xb7], number & 7, address);
+    }
+
+    fn field(&self, field: Field) -> u32 {
+        match field {
+            Field::Cr0 => self.places.cr0,
+            Field::Cr2 => self.places.cr2,
+            Field::Cr3 => self.places.cr3,
+            Field::Cr4 => self.places.cr4,
+            Field::Selector(number) => self.places.selectors + 2 * u32::from(number),
+        }
+    }
+
+    // Leaving.
+
+    /// `mov dword [exit], number; jmp gate`
+    pub(super) fn leave(&mut self, number: u32) {
+        self.absolute(&[], &[0xc7], 0, self.places.exit);
+        self.copy(&number.to_le_bytes());
+        match self.size {
+            CodeSize::Bits64 => self.enter_monitor(),
+            CodeSize::Bits32 => {
+                self.copy(&[0xea]); // jmp USER_CS:gate32
+                self.copy(&self.places.gate32.to_le_bytes());
+                self.copy(&USER_CS.to_le_bytes());
+            }
+        }
+    }
+
+    /// `jmp [gate]`
+    pub(super) fn enter_monitor(&mut self) {
+        self.absolute(&[], &[0xff], 4, self.places.gate);
+    }
+
+    /// Length of what [`Emitter::leave`] emits.
+    pub(super) fn leave_len(&self) -> u32 {
+        match self.size {
+            CodeSize::Bits64 => 11 + 7,
+            CodeSize::Bits32 => 10 + 7,
+        }
+    }
+
+    /// `jmp rel32` to be filled in; returns the offset of the displacement.
+    pub(super) fn jump_rel32(&mut self) -> u32 {
+        self.copy(&[0xe9, 0, 0, 0, 0]);
+        self.here() - 4
+    }
+
+    /// A conditional near branch with a 32-bit displacement to be filled in; returns its offset.
+    pub(super) fn conditional(&mut self, insn: &Instruction, raw: &[u8]) -> u32 {
+        if insn.is_jcc_short_or_near() {
+            // Iced numbers conditions from 1 in the order of the opcodes' low nibble (Intel SDM vol. 2 app. B.1.4.7).
+            let condition = insn.condition_code() as u8 - 1;
+            self.copy(&[0x0f, 0x80 | condition, 0, 0, 0, 0]);
+            return self.here() - 4;
+        }
+        // loop, loope, loopne, jcxz have only a short form: over a jump.
+        let (_, opcode) = raw.split_last().unwrap_or((&0, &[]));
+        self.copy(opcode);
+        self.copy(&[2, 0xeb, 5]);
+        self.jump_rel32()
+    }
+
+    /// Points the displacement at offset `site` to offset `target`.
+    pub(super) fn patch_displacement(&mut self, site: u32, target: u32) {
+        let displacement = target.wrapping_sub(site + 4);
+        if let Some(bytes) = self.code.get_mut(site as usize..site as usize + 4) {
+            bytes.copy_from_slice(&displacement.to_le_bytes());
+        }
+    }
+
+    pub(super) fn land_near(&mut self, jump: Near) {
+        let here = self.here();
+        self.patch_displacement(jump.0 as u32, here);
+    }
+
+    pub(super) fn land_short(&mut self, jump: Short) {
+        let distance = self.code.len() - jump.0 - 1;
+        debug_assert!(distance < 128);
+        if let Some(byte) = self.code.get_mut(jump.0) {
+            *byte = distance as u8;
+        }
+    }
+
+    // Guest instructions with a changed operand.
+
+    pub(super) fn instruction(&mut self, insn: &Instruction) {
+        let mut encoder = Encoder::new(self.size.bits());
+        match encoder.encode(insn, insn.ip()) {
+            Ok(_) => self.copy(&encoder.take_buffer()),
+            // Decoded instructions with a plain base register always encode; trap rather than do something else.
+            Err(_) => self.copy(&[0x0f, 0x0b]),
+        }
+    }
+
+    /// The instruction with its memory operand at the absolute address `target` (which fits 32 bits, sign-extended).
+    pub(super) fn with_absolute(&mut self, insn: &Instruction, target: u64) {
+        let mut changed = *insn;
+        changed.set_memory_base(Register::None);
+        changed.set_memory_index(Register::None);
+        changed.set_memory_displacement64(target);
+        changed.set_memory_displ_size(8);
+        self.instruction(&changed);
+    }
+
+    /// The instruction with its memory operand at `[base]`, in the same segment.
+    pub(super) fn with_base(&mut self, insn: &Instruction, base: Register) {
+        let mut changed = *insn;
+        changed.set_memory_base(base);
+        changed.set_memory_index(Register::None);
+        changed.set_memory_index_scale(1);
+        changed.set_memory_displacement64(0);
+        changed.set_memory_displ_size(0);
+        self.instruction(&changed);
+    }
+
+    /// `lea r64, operand`, without the segment's base.
+    pub(super) fn load_address(&mut self, insn: &Instruction, register: Register) {
+        let operand = MemoryOperand::new(
+            insn.memory_base(),
+            insn.memory_index(),
+            insn.memory_index_scale(),
+            insn.memory_displacement64() as i64,
+            if insn.memory_base() == Register::None && insn.memory_index() == Register::None { 8 } else { 1 },
+            false,
+            Register::None,
+        );
+        match Instruction::with2(Code::Lea_r64_m, register, operand) {
+            Ok(lea) => self.instruction(&lea),
+            Err(_) => self.copy(&[0x0f, 0x0b]),
+        }
+    }
+
+    /// The address of the operand with all bits from [`HALF_BITS`] on cleared. Flags survive on the scratch stack.
+    pub(super) fn load_folded_address(&mut self, insn: &Instruction, register: Register) {
+        self.load_address(insn, register);
+        self.to_scratch_stack();
+        let number = register.number() as u8;
+        let rex = 0x48 | number >> 3;
+        let shift = 64 - HALF_BITS as u8;
+        self.copy(&[rex, 0xc1, 0xe0 | number & 7, shift]); // shl r, 18
+        self.copy(&[rex, 0xc1, 0xe8 | number & 7, shift]); // shr r, 18
+        self.from_scratch_stack();
+    }
+
+    /// `mov [stack_pointer], rsp; mov esp, scratch_top; pushfq`
+    fn to_scratch_stack(&mut self) {
+        self.store(Register::RSP, self.places.stack_pointer);
+        self.copy(&[0xbc]);
+        self.copy(&self.places.scratch_top.to_le_bytes());
+        self.copy(&[0x9c]);
+    }
+
+    /// `popfq; mov rsp, [stack_pointer]`
+    fn from_scratch_stack(&mut self) {
+        self.copy(&[0x9d]);
+        self.fetch(Register::RSP, self.places.stack_pointer);
+    }
+
+    /// `and eax, [xcr0]; and edx, [xcr0 + 4]`. Flags survive on the scratch stack.
+    pub(super) fn confine_components(&mut self) {
+        self.to_scratch_stack();
+        self.absolute(&[], &[0x23], 0, self.places.xcr0);
+        self.absolute(&[], &[0x23], 2, self.places.xcr0 + 4);
+        self.from_scratch_stack();
+    }
+
+    /// `mov r, value`, in the register's own width, shortest form first.
+    pub(super) fn load_constant(&mut self, register: Register, value: u64) {
+        let register = register.full_register();
+        let number = register.number() as u8;
+        if let Ok(small) = u32::try_from(value) {
+            self.copy(&[0x40 | number >> 3, 0xb8 | number & 7]);
+            self.copy(&small.to_le_bytes());
+        } else {
+            self.copy(&[0x48 | number >> 3, 0xb8 | number & 7]);
+            self.copy(&value.to_le_bytes());
+        }
+    }
+
+    // The guest's stack.
+
+    /// `push imm32`, sign-extended in 64-bit code.
+    pub(super) fn push_constant32(&mut self, value: u32) {
+        self.copy(&[0x68]);
+        self.copy(&value.to_le_bytes());
+    }
+
+    pub(super) fn push(&mut self, register: Register) {
+        self.copy(&[0x50 | register.number() as u8 & 7]);
+    }
+
+    pub(super) fn pop(&mut self, register: Register) {
+        self.copy(&[0x58 | register.number() as u8 & 7]);
+    }
+
+    /// `lea rsp, [rsp + bytes]`
+    pub(super) fn add_to_stack_pointer(&mut self, bytes: u16) {
+        self.copy(&[0x48, 0x8d, 0xa4, 0x24]);
+        self.copy(&u32::from(bytes).to_le_bytes());
+    }
+
+    // The virtual CPU.
+
+    /// `mov byte [interrupts], 0`
+    pub(super) fn disable_interrupts(&mut self) {
+        self.absolute(&[], &[0xc6], 0, self.places.interrupts);
+        self.copy(&[0]);
+    }
+
+    /// `mov byte [interrupts], 2`
+    pub(super) fn enable_interrupts(&mut self) {
+        self.absolute(&[], &[0xc6], 0, self.places.interrupts);
+        self.copy(&[2]);
+    }
+
+    /// `movzx ecx, byte [pending]; jrcxz …`: the jump is taken when nothing is pending. Changes `rcx`.
+    pub(super) fn skip_unless_pending(&mut self) -> Short {
+        self.absolute(&[], &[0x0f, 0xb6], 1, self.places.pending);
+        self.copy(&[0xe3, 0]);
+        Short(self.code.len() - 1)
+    }
+
+    pub(super) fn push_native_flags(&mut self) {
+        self.copy(&[0x9c]);
+    }
+
+    /// Replaces IF, which ring 3 sees set, on top of the guest's stack by the virtual one. Changes `rcx` and `rdx`.
+    pub(super) fn merge_interrupt_flag_on_stack(&mut self) {
+        self.copy(&[0x0f, 0xb6, 0x4c, 0x24, 0x01]); // movzx ecx, byte [rsp+1]
+        self.absolute(&[], &[0x0f, 0xb6], 2, self.places.interrupts); // movzx edx, byte [interrupts]
+        self.copy(&[0x8d, 0x4c, 0x11, 0xfe]); // lea ecx, [rcx+rdx-2]
+        self.copy(&[0x88, 0x4c, 0x24, 0x01]); // mov [rsp+1], cl
+    }
+
+    /// Takes IF from the flags on top of the guest's stack. Leaves `rcx` non-zero if an interrupt can now be delivered;
+    /// jumps away, having changed nothing but `rcx` and the flags, if flags are set that ring 3 must not pop.
+    pub(super) fn take_flags_from_stack(&mut self) -> Near {
+        /// TF, NT, AC (Intel SDM vol. 1 §3.4.3).
+        const UNUSUAL: u32 = 1 << 8 | 1 << 14 | 1 << 18;
+        self.copy(&[0x48, 0x8b, 0x0c, 0x24]); // mov rcx, [rsp]
+        self.copy(&[0xf7, 0xc1]); // test ecx, imm32
+        self.copy(&UNUSUAL.to_le_bytes());
+        self.copy(&[0x0f, 0x85, 0, 0, 0, 0]); // jnz unusual
+        let unusual = Near(self.code.len() - 4);
+        self.copy(&[0xc1, 0xe9, 8]); // shr ecx, 8
+        self.copy(&[0x83, 0xe1, 2]); // and ecx, 2
+        self.absolute(&[], &[0x88], 1, self.places.interrupts); // mov [interrupts], cl
+        self.absolute(&[], &[0x22], 1, self.places.pending); // and cl, [pending]
+        unusual
+    }
+
+    /// `popfq`, then a jump that is taken when `rcx` is zero.
+    pub(super) fn pop_native_flags(&mut self) -> Near {
+        self.copy(&[0x9d]);
+        self.copy(&[0xe3, 2, 0xeb, 5]); // jrcxz +2; jmp +5
+        self.copy(&[0xe9, 0, 0, 0, 0]);
+        Near(self.code.len() - 4)
+    }
+
+    /// Exchanges the GS base with `kernel_gs_base`. Changes `rcx` and `rdx`.
+    pub(super) fn exchange_gs_bases(&mut self) {
+        self.copy(&[0xf3, 0x48, 0x0f, 0xae, 0xc9]); // rdgsbase rcx
+        self.fetch(Register::RDX, self.places.kernel_gs_base);
+        self.copy(&[0xf3, 0x48, 0x0f, 0xae, 0xda]); // wrgsbase rdx
+        self.store(Register::RCX, self.places.kernel_gs_base);
+    }
+
+    /// Goes to the host code for the guest address in `rcx` if the table has it, else leaves with `exit`. `rcx` and `rdx`
+    /// have been spilled. Flags are not touched: the compare is an addition of the negated tag and a `jrcxz`.
+    pub(super) fn look_up_and_jump(&mut self, exit: u32) {
+        self.store(Register::RCX, self.places.target);
+        self.copy(&[0x0f, 0xb7, 0xd1]); // movzx edx, cx
+        self.copy(&[0x48, 0x8b, 0x14, 0xd5]); // mov rdx, [rdx*8 + tags]
+        self.copy(&self.places.tags.to_le_bytes());
+        self.copy(&[0x48, 0x8d, 0x0c, 0x11]); // lea rcx, [rcx+rdx]
+        self.copy(&[0xe3, 0]); // jrcxz hit
+        let hit = Short(self.code.len() - 1);
+        self.leave(exit);
+        self.land_short(hit);
+        self.absolute(&[], &[0x0f, 0xb7], 2, self.places.target); // movzx edx, word [target]
+        self.copy(&[0x8b, 0x14, 0x95]); // mov edx, [rdx*4 + codes]
+        self.copy(&self.places.codes.to_le_bytes());
+        self.store(Register::RDX, self.places.landing);
+        self.unspill(Register::RCX);
+        self.unspill(Register::RDX);
+        self.absolute(&[], &[0xff], 4, self.places.landing); // jmp [landing]
+    }
+}
+
+/// A general register that the instruction does not use in any way, explicit or implied.
+pub(super) fn free_register(insn: &Instruction) -> Register {
+    let mut factory = InstructionInfoFactory::new();
+    let info = factory.info_options(insn, InstructionInfoOptions::NO_MEMORY_USAGE);
+    let used = |r: Register| info.used_registers().iter().any(|u| u.register().full_register() == r);
+    let memory = [insn.memory_base().full_register(), insn.memory_index().full_register()];
+    [Register::R11, Register::R10, Register::R9, Register::R8, Register::RDI, Register::RSI, Register::RBX]
+        .into_iter()
+        .find(|&r| !used(r) && !memory.contains(&r))
+        // No instruction uses seven general registers besides rax, rcx, rdx and the stack's.
+        .unwrap_or(Register::R11)
+}
+
+/// Whether the instruction has one explicit memory operand whose address a base register can stand for.
+pub(super) fn has_foldable_operand(insn: &Instruction) -> bool {
+    let explicit = (0..insn.op_count()).filter(|&n| insn.op_kind(n) == OpKind::Memory).count() == 1;
+    let segment = matches!(insn.memory_segment(), Register::FS | Register::GS);
+    let narrow = insn.memory_base().size() == 4 || insn.memory_index().size() == 4;
+    explicit && !segment && !narrow && !insn.is_vsib() && !insn.is_ip_rel_memory_operand()
+}
+
+/// `mov register, operand` for the operand of an indirect branch.
+pub(super) fn load_of_operand(insn: &Instruction, register: Register) -> Instruction {
+    let mut load = Instruction::default();
+    load.set_code(Code::Mov_r64_rm64);
+    load.set_ip(insn.ip());
+    load.set_op0_kind(OpKind::Register);
+    load.set_op0_register(register);
+    if insn.op0_kind() == OpKind::Register {
+        load.set_op1_kind(OpKind::Register);
+        load.set_op1_register(insn.op0_register());
+    } else {
+        load.set_op1_kind(OpKind::Memory);
+        load.set_memory_base(insn.memory_base());
+        load.set_memory_index(insn.memory_index());
+        load.set_memory_index_scale(insn.memory_index_scale());
+        load.set_memory_displacement64(insn.memory_displacement64());
+        load.set_memory_displ_size(insn.memory_displ_size());
+        load.set_segment_prefix(insn.segment_prefix());
+    }
+    load
+}

@@ -1,0 +1,629 @@
+//! From guest code to host code, a block at a time.
+//!
+//! [`translate`] decodes guest instructions from where control really arrived, up to the next branch, and produces host
+//! code that does the same in ring 3:
+//!
+//! * most instructions are copied as they are; those relative to `rip` get an absolute address;
+//! * branches leave through an [`Exit`] that the monitor links to the next block once it is known; returns and indirect
+//!   branches look their target up in a table;
+//! * instructions that read or change what ring 3 does not have ([`sensitive`]) become short sequences on the virtual CPU's
+//!   fields, or leave through an [`Exit`] with the decoded instruction.
+//!
+//! The code is position independent: it refers to the monitor's data ([`Places`]) by absolute addresses below 2 GiB
+//! and to itself by relative jumps, so that the monitor may put it anywhere below 4 GiB.
+//!
+//! Architecture Invariant: no byte is decoded that control did not reach, and guest bytes are never executed in place.
+
+mod branch;
+mod emit;
+mod sensitive;
+#[cfg(test)]
+mod tests;
+
+use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, OpKind, Register};
+use runu_core::VirtAddr;
+
+use emit::Emitter;
+use sensitive::{Handling, handling};
+
+pub use branch::branch;
+pub use emit::Places;
+
+/// Instructions of a block at most. A longer run goes on in the next block; the bound keeps invalidation cheap.
+const INSTRUCTIONS_MAX: usize = 96;
+
+/// Operand and address size of the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CodeSize {
+    /// Protected mode with a 32-bit code segment.
+    Bits32,
+    /// Long mode, 64-bit code segment.
+    Bits64,
+}
+
+impl CodeSize {
+    /// The decoder's word for it.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        match self {
+            CodeSize::Bits32 => 32,
+            CodeSize::Bits64 => 64,
+        }
+    }
+}
+
+/// What the monitor has learnt about the memory operand of one instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Site {
+    /// Its addresses can be used as they are.
+    #[default]
+    Native,
+    /// It has touched the kernel half: confine its address to [`HALF_BITS`] bits first.
+    Folded,
+    /// The host cannot map what it touches: leave with [`Exit::Access`].
+    Interpreted,
+}
+
+/// Kernel-half addresses are reached at their lowest 46 bits, which host user space can map.
+pub const HALF_BITS: u32 = 46;
+
+/// Guest code to translate.
+pub struct Source<'a> {
+    /// Virtual address of the first instruction.
+    pub start: VirtAddr,
+    /// How to decode it.
+    pub size: CodeSize,
+    /// The bytes at `start`: to the end of its page, and up to 14 more if the next page can be fetched.
+    pub bytes: &'a [u8],
+    /// How many of the bytes lie in the first page.
+    pub in_page: usize,
+    /// What is known of the instruction at an address.
+    pub site: &'a dyn Fn(u64) -> Site,
+    /// Whether `pushf` and `popf` may deal with the flags by themselves: not while the virtual CPU holds AC or NT.
+    pub inline_flags: bool,
+    /// Number of the block's first exit; the others follow.
+    pub first_exit: u32,
+}
+
+/// Why and how host code leaves to the monitor.
+#[derive(Clone, Debug)]
+pub enum Exit {
+    /// Goes on at a known address. `site` is the offset of the 32-bit displacement that leads to this exit;
+    /// point it at the target's code and this exit is never taken again.
+    Direct {
+        /// Where the guest goes on.
+        target: VirtAddr,
+        /// Offset in the block's code of the displacement to patch.
+        site: u32,
+    },
+    /// Goes on at the address in [`Places::target`]; `rcx` and `rdx` are in their spill slots.
+    Indirect,
+    /// Only the monitor can do this instruction. If it just goes on, host code resumes at offset `resume`.
+    Emulate {
+        /// The instruction.
+        instruction: Box<Instruction>,
+        /// Offset in the block's code behind the exit.
+        resume: u32,
+    },
+    /// The memory operand of this instruction cannot be touched natively.
+    Access {
+        /// The instruction.
+        instruction: Box<Instruction>,
+        /// Offset in the block's code behind the exit.
+        resume: u32,
+    },
+    /// A near branch whose target only the monitor reads (32-bit code).
+    Branch {
+        /// The instruction.
+        instruction: Box<Instruction>,
+    },
+    /// Interrupts were just enabled while one is pending; the guest goes on at the address.
+    Enabled {
+        /// Where the guest goes on.
+        next: VirtAddr,
+    },
+    /// The bytes at the address are no instruction: #UD.
+    Undefined {
+        /// Address of the instruction.
+        at: VirtAddr,
+    },
+    /// An instruction at the address reaches into a page that could not be fetched.
+    Fetch {
+        /// Address of the instruction.
+        at: VirtAddr,
+        /// First address that could not be fetched.
+        missing: VirtAddr,
+    },
+}
+
+/// Where host code stands in terms of the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Offset in the block's code from which this holds.
+    pub host: u32,
+    /// Offset of the guest instruction from the block's start.
+    pub guest: u32,
+    /// Registers (bit n: hardware number n) whose guest value is in its spill slot.
+    pub spilled: u16,
+    /// At exactly `host`, the guest's state is that before the instruction and an interrupt may be delivered.
+    pub boundary: bool,
+}
+
+/// Host code of a run of guest instructions.
+#[derive(Debug)]
+pub struct Block {
+    /// Bytes of guest code that the block stands for.
+    pub guest_len: u32,
+    /// How many instructions that is.
+    pub instructions: u32,
+    /// The host code. It starts with [`ENTRY_LEN`] bytes of no-op that may be overwritten with a jump elsewhere.
+    pub code: Vec<u8>,
+    /// In ascending order of `host`; the first has offset [`ENTRY_LEN`].
+    pub marks: Vec<Mark>,
+    /// Its exits, numbered from [`Source::first_exit`].
+    pub exits: Vec<Exit>,
+}
+
+/// Length of a block's overwritable entry: that of `jmp rel32`.
+pub const ENTRY_LEN: usize = 5;
+
+/// Translates one block. Never fails: what cannot be decoded becomes an exit that says so.
+#[must_use]
+pub fn translate(places: &Places, source: &Source<'_>) -> Block {
+    let mut block = Translator::new(places, source);
+    let mut decoder = Decoder::with_ip(source.size.bits(), source.bytes, source.start.0, DecoderOptions::NONE);
+    let mut instruction = Instruction::default();
+    loop {
+        let offset = decoder.position();
+        let at = decoder.ip();
+        if offset >= source.in_page || block.instructions as usize == INSTRUCTIONS_MAX {
+            block.leave_to(at, offset);
+            break;
+        }
+        decoder.decode_out(&mut instruction);
+        if instruction.is_invalid() {
+            let missing = source.start.0.wrapping_add(source.bytes.len() as u64);
+            let exit = match decoder.last_error() {
+                DecoderError::NoMoreBytes if instruction_may_go_on(&source.bytes[offset..]) => {
+                    Exit::Fetch { at: VirtAddr(at), missing: VirtAddr(missing) }
+                }
+                _ => Exit::Undefined { at: VirtAddr(at) },
+            };
+            block.begin(offset, true);
+            block.leave(exit);
+            block.guest_len = block.guest_len.max(offset as u32 + 1);
+            break;
+        }
+        let raw = &source.bytes[offset..offset + instruction.len()];
+        block.guest_len = (offset + instruction.len()) as u32;
+        block.instructions += 1;
+        if block.instruction(&instruction, raw, offset) == Then::End {
+            break;
+        }
+    }
+    block.finish()
+}
+
+/// Host code that does nothing but take exit `number`.
+#[must_use]
+pub fn departure(places: &Places, size: CodeSize, number: u32) -> Vec<u8> {
+    let mut emit = Emitter::new(places, size);
+    emit.leave(number);
+    emit.finish()
+}
+
+/// Host code at [`Places::gate32`]: on from the far jump of 32-bit code to the monitor.
+#[must_use]
+pub fn gate32(places: &Places) -> Vec<u8> {
+    let mut emit = Emitter::new(places, CodeSize::Bits64);
+    emit.enter_monitor();
+    emit.finish()
+}
+
+/// An instruction has at most 15 bytes (Intel SDM vol. 2 §2.3.11): fewer at the end of the bytes may go on behind it.
+fn instruction_may_go_on(rest: &[u8]) -> bool {
+    rest.len() < 15
+}
+
+/// Whether a block goes on behind an instruction.
+#[derive(PartialEq, Eq)]
+enum Then {
+    GoOn,
+    End,
+}
+
+/// A forward reference: a 32-bit displacement to fill in with the place of an exit's stub.
+struct Stub {
+    site: u32,
+    exit: u32,
+}
+
+struct Translator<'a> {
+    source: &'a Source<'a>,
+    emit: Emitter<'a>,
+    guest_len: u32,
+    instructions: u32,
+    marks: Vec<Mark>,
+    exits: Vec<Exit>,
+    stubs: Vec<Stub>,
+    /// Offset of the current instruction from the block's start.
+    current: u32,
+    /// The last instruction was `sti`: interrupts stay off until behind the next one (Intel SDM vol. 2, STI).
+    enabling: bool,
+}
+
+impl<'a> Translator<'a> {
+    fn new(places: &'a Places, source: &'a Source<'a>) -> Self {
+        let mut emit = Emitter::new(places, source.size);
+        emit.entry();
+        Translator {
+            source,
+            emit,
+            guest_len: 0,
+            instructions: 0,
+            marks: Vec::with_capacity(32),
+            exits: Vec::with_capacity(4),
+            stubs: Vec::with_capacity(4),
+            current: 0,
+            enabling: false,
+        }
+    }
+
+    fn finish(mut self) -> Block {
+        for stub in std::mem::take(&mut self.stubs) {
+            let here = self.emit.here();
+            self.mark(0, false);
+            self.emit.patch_displacement(stub.site, here);
+            self.emit.leave(stub.exit);
+        }
+        Block {
+            guest_len: self.guest_len,
+            instructions: self.instructions,
+            code: self.emit.finish(),
+            marks: self.marks,
+            exits: self.exits,
+        }
+    }
+
+    // Marks.
+
+    /// Starts the host code of the instruction at `offset`.
+    fn begin(&mut self, offset: usize, boundary: bool) {
+        self.current = offset as u32;
+        self.mark(0, boundary);
+    }
+
+    fn mark(&mut self, spilled: u16, boundary: bool) {
+        let mark = Mark { host: self.emit.here(), guest: self.current, spilled, boundary };
+        match self.marks.last_mut() {
+            Some(last) if last.host == mark.host => *last = mark,
+            _ => self.marks.push(mark),
+        }
+    }
+
+    fn spill(&mut self, registers: &[Register], before: u16) -> u16 {
+        let mut spilled = before;
+        for &register in registers {
+            self.emit.spill(register);
+            spilled |= 1 << register.number();
+        }
+        self.mark(spilled, false);
+        spilled
+    }
+
+    // Exits.
+
+    fn exit(&mut self, exit: Exit) -> u32 {
+        let number = self.source.first_exit + self.exits.len() as u32;
+        self.exits.push(exit);
+        number
+    }
+
+    /// Leaves here and now, for good.
+    fn leave(&mut self, exit: Exit) {
+        let number = self.exit(exit);
+        self.emit.leave(number);
+    }
+
+    /// Ends the block with a jump to a known address.
+    fn leave_to(&mut self, target: u64, offset: usize) {
+        self.begin(offset, true);
+        let site = self.emit.jump_rel32();
+        self.link(target, site);
+    }
+
+    /// Makes the displacement at `site` lead to `target`, through an exit until the monitor links it.
+    fn link(&mut self, target: u64, site: u32) {
+        let exit = self.exit(Exit::Direct { target: VirtAddr(target), site });
+        self.stubs.push(Stub { site, exit });
+    }
+
+    /// Leaves with the instruction; host code goes on behind.
+    fn ask(&mut self, make: impl FnOnce(u32) -> Exit) {
+        let resume = self.emit.here() + self.emit.leave_len();
+        self.leave(make(resume));
+        debug_assert_eq!(resume, self.emit.here());
+    }
+
+    // Instructions.
+
+    fn instruction(&mut self, insn: &Instruction, raw: &[u8], offset: usize) -> Then {
+        let enabling = std::mem::take(&mut self.enabling);
+        let handling = match handling(insn, self.source.size) {
+            Handling::PushFlags | Handling::PopFlags if !self.source.inline_flags => Handling::Emulate,
+            other => other,
+        };
+        let plain = matches!(handling, Handling::Plain) && insn.flow_control() == FlowControl::Next;
+        let halt = insn.code() == Code::Hlt;
+        if enabling && !plain && !halt {
+            // A branch or another sensitive instruction: look before it rather than behind.
+            self.begin(offset, false);
+            self.look_for_interrupt(insn.ip());
+        }
+        // An interrupt between `sti` and `hlt` would be lost to the halt: what `sti; hlt` exists to prevent.
+        self.begin(offset, !(enabling && (plain || halt)));
+        let then = match handling {
+            Handling::Plain => self.plain(insn, raw),
+            Handling::Emulate => {
+                self.ask(|resume| Exit::Emulate { instruction: Box::new(*insn), resume });
+                Then::GoOn
+            }
+            Handling::EmulateAndEnd => {
+                self.ask(|resume| Exit::Emulate { instruction: Box::new(*insn), resume });
+                Then::End
+            }
+            Handling::DisableInterrupts => {
+                self.emit.disable_interrupts();
+                Then::GoOn
+            }
+            Handling::EnableInterrupts => {
+                self.emit.enable_interrupts();
+                self.enabling = true;
+                Then::GoOn
+            }
+            Handling::PushFlags => self.push_flags(),
+            Handling::PopFlags => self.pop_flags(insn),
+            Handling::SwapGs => self.swap_gs(),
+            Handling::ReadField { register, field } => {
+                self.emit.load(register, field);
+                Then::GoOn
+            }
+            Handling::ReadSelector { register, field } => {
+                self.emit.load_u16(register, field);
+                Then::GoOn
+            }
+            Handling::ExtendedState => self.extended_state(insn),
+        };
+        if enabling && plain && then == Then::GoOn {
+            self.begin(offset + insn.len(), false);
+            self.look_for_interrupt(insn.next_ip());
+        }
+        then
+    }
+
+    fn plain(&mut self, insn: &Instruction, raw: &[u8]) -> Then {
+        match insn.flow_control() {
+            FlowControl::Next => {
+                self.data(insn, raw);
+                Then::GoOn
+            }
+            FlowControl::ConditionalBranch => {
+                let site = self.emit.conditional(insn, raw);
+                self.link(insn.near_branch_target(), site);
+                Then::GoOn
+            }
+            FlowControl::UnconditionalBranch => {
+                let site = self.emit.jump_rel32();
+                self.link(insn.near_branch_target(), site);
+                Then::End
+            }
+            FlowControl::Call => {
+                self.push_return(insn.next_ip());
+                let site = self.emit.jump_rel32();
+                self.link(insn.near_branch_target(), site);
+                Then::End
+            }
+            FlowControl::IndirectBranch | FlowControl::IndirectCall | FlowControl::Return => {
+                if self.source.size == CodeSize::Bits32 {
+                    self.leave(Exit::Branch { instruction: Box::new(*insn) });
+                } else if (self.source.site)(insn.ip()) == Site::Interpreted {
+                    self.ask(|resume| Exit::Access { instruction: Box::new(*insn), resume });
+                } else {
+                    self.indirect(insn);
+                }
+                Then::End
+            }
+            FlowControl::Interrupt | FlowControl::XbeginXabortXend | FlowControl::Exception => {
+                self.ask(|resume| Exit::Emulate { instruction: Box::new(*insn), resume });
+                Then::End
+            }
+        }
+    }
+
+    /// An instruction that only computes: copied, with its memory operand made reachable.
+    fn data(&mut self, insn: &Instruction, raw: &[u8]) {
+        if self.source.size == CodeSize::Bits32 {
+            return match (self.source.site)(insn.ip()) {
+                Site::Native => self.emit.copy(raw),
+                // 32-bit code has no kernel half; what the host can't map is interpreted.
+                _ => self.ask(|resume| Exit::Access { instruction: Box::new(*insn), resume }),
+            };
+        }
+        match (self.source.site)(insn.ip()) {
+            Site::Native if insn.is_ip_rel_memory_operand() => self.relative(insn),
+            Site::Native => self.emit.copy(raw),
+            Site::Folded if self.folded(insn) => {}
+            Site::Folded | Site::Interpreted => {
+                self.ask(|resume| Exit::Access { instruction: Box::new(*insn), resume });
+            }
+        }
+    }
+
+    /// `rip`-relative operands name a fixed guest address; host code runs elsewhere.
+    fn relative(&mut self, insn: &Instruction) {
+        let target = insn.ip_rel_memory_address();
+        if insn.code() == Code::Lea_r64_m {
+            return self.emit.load_constant(insn.op0_register(), target);
+        }
+        if i32::try_from(target as i64).is_ok() {
+            return self.emit.with_absolute(insn, target);
+        }
+        let scratch = emit::free_register(insn);
+        self.spill(&[scratch], 0);
+        self.emit.load_constant(scratch, target);
+        self.emit.with_base(insn, scratch);
+        self.emit.unspill(scratch);
+    }
+
+    /// The operand's address with the bits above [`HALF_BITS`] cleared. `false` if the instruction has no plain operand.
+    fn folded(&mut self, insn: &Instruction) -> bool {
+        if !emit::has_foldable_operand(insn) {
+            return false;
+        }
+        let scratch = emit::free_register(insn);
+        self.spill(&[scratch], 0);
+        self.emit.load_folded_address(insn, scratch);
+        self.emit.with_base(insn, scratch);
+        self.emit.unspill(scratch);
+        true
+    }
+
+    fn push_return(&mut self, address: u64) {
+        if self.source.size == CodeSize::Bits32 || i32::try_from(address as i64).is_ok() {
+            self.emit.push_constant32(address as u32);
+        } else {
+            self.spill(&[Register::RCX], 0);
+            self.emit.load_constant(Register::RCX, address);
+            self.emit.push(Register::RCX);
+            self.emit.unspill(Register::RCX);
+        }
+    }
+
+    /// A return or a branch through a register or memory: `rcx` takes the target, then the table decides.
+    fn indirect(&mut self, insn: &Instruction) {
+        let mut spilled = self.spill(&[Register::RCX], 0);
+        if insn.flow_control() == FlowControl::Return {
+            self.emit.pop(Register::RCX);
+            if insn.op_count() == 1 {
+                self.emit.add_to_stack_pointer(insn.immediate16());
+            }
+        } else {
+            let load = emit::load_of_operand(insn, Register::RCX);
+            if insn.op0_kind() == OpKind::Register {
+                self.emit.instruction(&load);
+            } else {
+                self.load_target(insn, &load);
+            }
+            spilled = self.spill(&[Register::RDX], spilled);
+            if insn.flow_control() == FlowControl::IndirectCall {
+                if i32::try_from(insn.next_ip() as i64).is_ok() {
+                    self.emit.push_constant32(insn.next_ip() as u32);
+                } else {
+                    self.emit.load_constant(Register::RDX, insn.next_ip());
+                    self.emit.push(Register::RDX);
+                }
+            }
+        }
+        if spilled & 1 << Register::RDX.number() == 0 {
+            self.spill(&[Register::RDX], spilled);
+        }
+        let exit = self.exit(Exit::Indirect);
+        self.emit.look_up_and_jump(exit);
+    }
+
+    /// Loads `rcx` from the memory operand of an indirect branch. The only spilled register so far is `rcx`.
+    fn load_target(&mut self, insn: &Instruction, load: &Instruction) {
+        let before = 1 << Register::RCX.number();
+        let folded = (self.source.site)(insn.ip()) == Site::Folded && emit::has_foldable_operand(insn);
+        let target = insn.is_ip_rel_memory_operand().then(|| insn.ip_rel_memory_address());
+        if folded {
+            let scratch = emit::free_register(load);
+            self.spill(&[scratch], before);
+            self.emit.load_folded_address(insn, scratch);
+            self.emit.with_base(load, scratch);
+            self.emit.unspill(scratch);
+            self.mark(before, false);
+        } else if let Some(target) = target {
+            if i32::try_from(target as i64).is_ok() {
+                self.emit.with_absolute(load, target);
+            } else {
+                self.emit.load_constant(Register::RCX, target);
+                self.emit.with_base(load, Register::RCX);
+            }
+        } else {
+            self.emit.instruction(load);
+        }
+    }
+
+    // Sequences on the virtual CPU.
+
+    fn look_for_interrupt(&mut self, next: u64) {
+        self.emit.spill(Register::RCX);
+        let over = self.emit.skip_unless_pending();
+        self.emit.unspill(Register::RCX);
+        self.leave(Exit::Enabled { next: VirtAddr(next) });
+        self.emit.land_short(over);
+        self.emit.unspill(Register::RCX);
+    }
+
+    fn push_flags(&mut self) -> Then {
+        self.emit.push_native_flags();
+        self.mark(0, false);
+        self.spill(&[Register::RCX, Register::RDX], 0);
+        self.emit.merge_interrupt_flag_on_stack();
+        self.emit.unspill(Register::RDX);
+        self.emit.unspill(Register::RCX);
+        Then::GoOn
+    }
+
+    fn pop_flags(&mut self, insn: &Instruction) -> Then {
+        self.spill(&[Register::RCX], 0);
+        let unusual = self.emit.take_flags_from_stack();
+        let none_pending = self.emit.pop_native_flags();
+        self.emit.unspill(Register::RCX);
+        self.leave(Exit::Enabled { next: VirtAddr(insn.next_ip()) });
+        // TF, NT or AC: the flags are still on the stack, only the arithmetic ones are lost, which popf replaces.
+        self.emit.land_near(unusual);
+        self.emit.unspill(Register::RCX);
+        self.ask(|resume| Exit::Emulate { instruction: Box::new(*insn), resume });
+        self.emit.land_near(none_pending);
+        self.emit.unspill(Register::RCX);
+        Then::GoOn
+    }
+
+    fn swap_gs(&mut self) -> Then {
+        self.spill(&[Register::RCX, Register::RDX], 0);
+        self.emit.exchange_gs_bases();
+        self.emit.unspill(Register::RDX);
+        self.emit.unspill(Register::RCX);
+        Then::GoOn
+    }
+
+    /// `xsave` and kin with the requested components confined to the guest's XCR0: hardware would use the host's.
+    fn extended_state(&mut self, insn: &Instruction) -> Then {
+        let fold = match (self.source.site)(insn.ip()) {
+            Site::Native => false,
+            Site::Folded => true,
+            Site::Interpreted => {
+                self.ask(|resume| Exit::Access { instruction: Box::new(*insn), resume });
+                return Then::GoOn;
+            }
+        };
+        let scratch = emit::free_register(insn);
+        let spilled = self.spill(&[scratch, Register::RAX, Register::RDX], 0);
+        if insn.is_ip_rel_memory_operand() {
+            self.emit.load_constant(scratch, insn.ip_rel_memory_address());
+        } else if fold {
+            self.emit.load_folded_address(insn, scratch);
+        } else {
+            self.emit.load_address(insn, scratch);
+        }
+        self.emit.confine_components();
+        self.mark(spilled, false);
+        self.emit.with_base(insn, scratch);
+        for register in [Register::RDX, Register::RAX, scratch] {
+            self.emit.unspill(register);
+        }
+        Then::GoOn
+    }
+}

@@ -1,0 +1,49 @@
+//! The system calls that the guest's process may make, each with the reason.
+//!
+//! This list is the boundary. A guest that breaks out of translation (it shares its address space with the monitor) can
+//! make these calls and no others: nothing here opens, starts, signals or reaches anything outside the process, and
+//! nothing makes memory executable. What is not listed, `int 0x80` and x32 numbers among them, kills the process.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use runu_sandbox::seccomp::{ArgCheck, Rule};
+
+use crate::host::Timer;
+
+const READ_WRITE: u32 = (libc::PROT_READ | libc::PROT_WRITE) as u32;
+const SHARED_FIXED: u32 = (libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE) as u32;
+
+/// Gives the list to `use_rules`: guest memory is `memory`, reports go to `report`.
+pub(crate) fn with_rules<R>(
+    memory: BorrowedFd<'_>,
+    report: i32,
+    timer: Timer,
+    use_rules: impl FnOnce(&[Rule<'_>]) -> R,
+) -> R {
+    let never_executable = ArgCheck::masked32(2, !READ_WRITE, 0);
+    let map = [
+        never_executable,
+        ArgCheck::eq32(3, SHARED_FIXED),
+        ArgCheck::eq32(4, memory.as_raw_fd().cast_unsigned()),
+    ];
+    let console = [ArgCheck::eq32(0, libc::STDOUT_FILENO.cast_unsigned())];
+    let reports = [ArgCheck::eq32(0, report.cast_unsigned())];
+    let timers = [ArgCheck::eq64(0, timer.id())];
+    let monotonic = [ArgCheck::eq32(0, libc::CLOCK_MONOTONIC.cast_unsigned())];
+    // No descriptors to sleep, one to wait for the console.
+    let few = [ArgCheck::masked32(1, !1, 0)];
+    let protect = [never_executable];
+    use_rules(&[
+        Rule { call: libc::SYS_write, args: &console, reason: "console output" },
+        Rule { call: libc::SYS_write, args: &reports, reason: "the report at the end" },
+        Rule { call: libc::SYS_mmap, args: &map, reason: "map guest memory where the guest's page tables say" },
+        Rule { call: libc::SYS_mprotect, args: &protect, reason: "notice writes to translated code" },
+        Rule { call: libc::SYS_munmap, args: &[], reason: "follow changes of the guest's page tables" },
+        Rule { call: libc::SYS_rt_sigreturn, args: &[], reason: "return from faults of guest code" },
+        Rule { call: libc::SYS_timer_settime, args: &timers, reason: "the guest's timer while it runs" },
+        Rule { call: libc::SYS_ppoll, args: &few, reason: "sleep while the guest is idle" },
+        Rule { call: libc::SYS_clock_gettime, args: &monotonic, reason: "time where the vDSO cannot tell it" },
+        Rule { call: libc::SYS_brk, args: &[], reason: "the monitor's heap: translations and books" },
+        Rule { call: libc::SYS_exit_group, args: &[], reason: "the end" },
+    ])
+}

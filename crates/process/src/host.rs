@@ -1,0 +1,309 @@
+//! The host's side: memory at fixed addresses, signals, timers. All raw system calls of the monitor are here.
+
+use std::{
+    arch::asm,
+    io::{self, Error},
+    mem::MaybeUninit,
+    ops::Range,
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr,
+    sync::atomic::AtomicU32,
+};
+
+use runu_deprivilege::cpu::{Cpu, Registers};
+
+use crate::{
+    entry,
+    layout::{CODE, CONTEXT, Context, FPU_LEN},
+};
+
+/// Bytes of a page.
+pub(crate) const PAGE: u64 = 4096;
+
+/// Stack of the signal handler, in bytes. Translation runs on it.
+const SIGNAL_STACK_LEN: usize = 256 << 10;
+/// Stack of the monitor between guest code, in bytes.
+const MONITOR_STACK_LEN: usize = 256 << 10;
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+pub(crate) fn now() -> u64 {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
+/// Nanoseconds since 1970.
+pub(crate) fn wall_clock() -> u64 {
+    clock(libc::CLOCK_REALTIME)
+}
+
+fn clock(id: libc::clockid_t) -> u64 {
+    let mut time = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: `time` is writable; both clocks always exist.
+    let time = unsafe {
+        libc::clock_gettime(id, time.as_mut_ptr());
+        time.assume_init()
+    };
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+}
+
+/// Maps zeroed private memory at `range`, which must be free.
+pub(crate) fn map_private(range: Range<u64>, executable: bool) -> io::Result<()> {
+    let exec = if executable { libc::PROT_EXEC } else { 0 };
+    // SAFETY: without MAP_FIXED's replacing nothing that is mapped can change.
+    let at = unsafe {
+        libc::mmap(
+            range.start as *mut libc::c_void,
+            (range.end - range.start) as usize,
+            libc::PROT_READ | libc::PROT_WRITE | exec,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE,
+            -1,
+            0,
+        )
+    };
+    if at as u64 == range.start { Ok(()) } else { Err(Error::last_os_error()) }
+}
+
+/// Maps `len` bytes of guest memory at host address `at`, in place of what was there.
+///
+/// `at` must be in the guest's part of the address space ([`crate::layout::reach`]): the monitor has nothing there.
+pub(crate) fn map_guest(at: u64, len: u64, file: BorrowedFd<'_>, offset: u64, writable: bool) -> io::Result<()> {
+    let write = if writable { libc::PROT_WRITE } else { 0 };
+    // SAFETY: the guest's part of the address space holds no Rust object; see above.
+    let mapped = unsafe {
+        libc::mmap(
+            at as *mut libc::c_void,
+            len as usize,
+            libc::PROT_READ | write,
+            libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE,
+            file.as_raw_fd(),
+            offset.cast_signed(),
+        )
+    };
+    if mapped == libc::MAP_FAILED { Err(Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Unmaps a part of the guest's address space.
+pub(crate) fn unmap_guest(at: u64, len: u64) -> io::Result<()> {
+    // SAFETY: as in `map_guest`.
+    check(unsafe { libc::munmap(at as *mut libc::c_void, len as usize) })
+}
+
+/// Makes a part of the guest's address space writable or read-only.
+pub(crate) fn protect_guest(at: u64, len: u64, writable: bool) -> io::Result<()> {
+    let write = if writable { libc::PROT_WRITE } else { 0 };
+    // SAFETY: as in `map_guest`.
+    check(unsafe { libc::mprotect(at as *mut libc::c_void, len as usize, libc::PROT_READ | write) })
+}
+
+/// The context at its fixed address, which [`map_private`] must have mapped.
+pub(crate) fn context() -> *mut Context {
+    CONTEXT as *mut Context
+}
+
+/// Makes the context in its place: the guest's first state. The place must be mapped and is never given up.
+pub(crate) fn new_context(cpu: Cpu, regs: Registers) -> &'static mut Context {
+    /// MXCSR after reset, also the C ABI's (Intel SDM vol. 1 §11.6.4): all exceptions masked.
+    const MXCSR: u32 = 0x1f80;
+    let mut fpu = [0; FPU_LEN];
+    // XSTATE_BV is 0: every component starts in its initial state; MXCSR is taken from offset 24 all the same
+    // (Intel SDM vol. 1 §13.8.1).
+    fpu[24..28].copy_from_slice(&MXCSR.to_le_bytes());
+    let context = Context {
+        fpu,
+        cpu,
+        regs,
+        spills: [0; 16],
+        target: 0,
+        landing: 0,
+        gate: entry::gate(),
+        stack_pointer: 0,
+        scratch: [0; 8],
+        resume: 0,
+        far_resume: [0; 2],
+        host_stack: monitor_stack(),
+        host_fs: fs_base(),
+        exit: 0,
+        signalled: AtomicU32::new(0),
+        host_mxcsr: MXCSR,
+    };
+    // SAFETY: the place is mapped, large enough and aligned; it is written once, before anything refers to it.
+    unsafe {
+        self::context().write(context);
+        &mut *self::context()
+    }
+}
+
+/// Copies translated code to its place.
+pub(crate) fn place_code(at: u64, code: &[u8]) {
+    assert!(CODE.contains(&at) && code.len() as u64 <= CODE.end - at, "translated code fits its area");
+    // SAFETY: the range lies in the code area, which is mapped writable for the life of the process; translated code
+    // runs on this thread only, so nothing executes it now.
+    unsafe { ptr::copy_nonoverlapping(code.as_ptr(), at as *mut u8, code.len()) }
+}
+
+/// Writes one entry of the branch table.
+pub(crate) fn place_entry(tag_at: u64, tag: u64, code_at: u64, code: u32) {
+    // SAFETY: callers compute both addresses from an index below the table's length; the table is mapped writable.
+    unsafe {
+        ptr::write_volatile(tag_at as *mut u64, tag);
+        ptr::write_volatile(code_at as *mut u32, code);
+    }
+}
+
+/// Base of GS, which belongs to the guest.
+pub(crate) fn gs_base() -> u64 {
+    // SAFETY: the monitor starts only where the kernel enabled FSGSBASE.
+    unsafe {
+        let base;
+        asm!("rdgsbase {}", out(reg) base, options(nomem, nostack, preserves_flags));
+        base
+    }
+}
+
+/// Sets the base of GS, which nothing of the monitor uses.
+pub(crate) fn set_gs_base(base: u64) {
+    // SAFETY: as in `gs_base`.
+    unsafe { asm!("wrgsbase {}", in(reg) base, options(nomem, nostack, preserves_flags)) }
+}
+
+/// Base of FS: the monitor's own thread-local storage.
+pub(crate) fn fs_base() -> u64 {
+    // SAFETY: as in `gs_base`.
+    unsafe {
+        let base;
+        asm!("rdfsbase {}", out(reg) base, options(nomem, nostack, preserves_flags));
+        base
+    }
+}
+
+/// Whether the kernel lets programs use the FSGSBASE instructions (Linux arch/x86/include/uapi/asm/hwcap2.h,
+/// HWCAP2_FSGSBASE).
+pub(crate) fn has_fsgsbase() -> bool {
+    // SAFETY: reads the auxiliary vector.
+    unsafe { libc::getauxval(libc::AT_HWCAP2) & 2 != 0 }
+}
+
+/// Allocates the monitor's stack for good and returns its top.
+pub(crate) fn monitor_stack() -> u64 {
+    let stack: &'static mut [u8] = Box::leak(vec![0; MONITOR_STACK_LEN].into_boxed_slice());
+    (stack.as_ptr_range().end as u64) & !0x3f
+}
+
+/// Loads DS and ES with the host's flat data segment (Linux arch/x86/include/asm/segment.h, `__USER_DS`): 32-bit guest
+/// code uses them, 64-bit code does not care.
+pub(crate) fn load_data_segments() {
+    // SAFETY: the selector is valid in every Linux process; Rust code is 64-bit and ignores both.
+    unsafe {
+        asm!("mov ds, {0:x}", "mov es, {0:x}", in(reg) 0x2b_u32, options(nomem, nostack, preserves_flags));
+    }
+}
+
+/// Sends the signals that guest code causes, and the timer's, to `handler` on a stack of its own.
+pub(crate) fn handle_signals(handler: usize) -> io::Result<()> {
+    let stack: &'static mut [u8] = Box::leak(vec![0; SIGNAL_STACK_LEN].into_boxed_slice());
+    let stack =
+        libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: SIGNAL_STACK_LEN };
+    // SAFETY: the stack lives for ever.
+    check(unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) })?;
+    for signal in [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGTRAP,
+        libc::SIGILL,
+        libc::SIGFPE,
+        libc::SIGALRM,
+    ] {
+        // SAFETY: `action` is a plain structure, valid when zeroed; the handler has the three-argument form and keeps
+        // to what a handler may do: it runs Rust code only when it interrupted translated code, never Rust code.
+        unsafe {
+            let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+            action.sa_sigaction = handler;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            libc::sigfillset(&raw mut action.sa_mask);
+            check(libc::sigaction(signal, &raw const action, ptr::null_mut()))?;
+        }
+    }
+    // SAFETY: ignoring SIGPIPE lets a write to a closed console fail as an error.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    Ok(())
+}
+
+/// A one-shot timer that sends SIGALRM.
+#[derive(Clone, Copy)]
+pub(crate) struct Timer(libc::timer_t);
+
+impl Timer {
+    pub(crate) fn new() -> io::Result<Self> {
+        let mut timer: libc::timer_t = ptr::null_mut();
+        // SAFETY: a null event means SIGALRM (timer_create(2)).
+        check(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, ptr::null_mut(), &raw mut timer) })?;
+        Ok(Timer(timer))
+    }
+
+    /// A stand-in where no timer is needed.
+    pub(crate) fn none() -> Self {
+        Timer(ptr::null_mut())
+    }
+
+    /// The kernel's number of the timer: glibc hands it out as the handle.
+    pub(crate) fn id(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// Arms the timer for a point of `CLOCK_MONOTONIC` in nanoseconds, or disarms it.
+    pub(crate) fn set(self, deadline: Option<u64>) {
+        // Zero would disarm, so a deadline at the epoch becomes one nanosecond.
+        let nanos = deadline.map_or(0, |d| d.max(1));
+        let value = timespec(nanos);
+        let spec = libc::itimerspec { it_interval: timespec(0), it_value: value };
+        // SAFETY: the timer exists for the life of the process. It cannot fail with a valid time.
+        unsafe { libc::timer_settime(self.0, libc::TIMER_ABSTIME, &raw const spec, ptr::null_mut()) };
+    }
+}
+
+fn timespec(nanos: u64) -> libc::timespec {
+    libc::timespec {
+        tv_sec: (nanos / 1_000_000_000).cast_signed(),
+        tv_nsec: (nanos % 1_000_000_000).cast_signed(),
+    }
+}
+
+/// Sleeps until `deadline` (nanoseconds of `CLOCK_MONOTONIC`), or until a signal if there is none.
+pub(crate) fn sleep_until(deadline: Option<u64>) {
+    let timeout = deadline.map(|d| timespec(d.saturating_sub(now())));
+    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: no descriptors, a valid or null timeout, no mask.
+    unsafe { libc::ppoll(ptr::null_mut(), 0, timeout, ptr::null()) };
+}
+
+/// Waits until a descriptor can be written to.
+pub(crate) fn wait_writable(fd: i32) {
+    let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one descriptor in a writable structure, no timeout, no mask.
+    unsafe { libc::ppoll(&raw mut poll, 1, ptr::null(), ptr::null()) };
+}
+
+/// Writes to a descriptor once.
+pub(crate) fn write(fd: i32, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the slice is readable.
+    let written = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+    usize::try_from(written).map_err(|_| Error::last_os_error())
+}
+
+/// Keeps all later allocations on the heap proper, so that the filter need not allow anonymous mappings.
+pub(crate) fn confine_heap() {
+    // SAFETY: documented options of mallopt(3).
+    unsafe {
+        libc::mallopt(libc::M_MMAP_MAX, 0);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
+    }
+}
+
+/// Ends the process.
+pub(crate) fn exit(status: u8) -> ! {
+    // SAFETY: always allowed.
+    unsafe { libc::_exit(i32::from(status)) }
+}

@@ -1,0 +1,179 @@
+//! The guest's page tables as mappings of the host.
+//!
+//! A guest address is mapped when it is first touched, as far around it as the guest's tables map the same way, and
+//! unmapped when the guest says that its tables changed. Pages that hold translated code are read-only here whatever
+//! the guest's tables say, so that writing to them is noticed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    ops::Range,
+    os::fd::BorrowedFd,
+};
+
+use runu_core::GuestAddr;
+
+use crate::host::{self, PAGE};
+
+/// A stretch of host addresses that shows guest memory.
+#[derive(Clone, Copy)]
+struct Mapping {
+    end: u64,
+    /// Guest-physical address of its start.
+    phys: u64,
+    /// The guest may write.
+    writable: bool,
+}
+
+/// What is mapped for the guest.
+#[derive(Default)]
+pub(crate) struct Shadow {
+    /// By host address of their start; they do not overlap.
+    mappings: BTreeMap<u64, Mapping>,
+    /// Guest-physical pages that hold translated code.
+    code: BTreeSet<u64>,
+    /// Mappings made so far.
+    pub(crate) made: u64,
+}
+
+impl Shadow {
+    /// Maps `len` bytes of guest memory, from `phys` (at `offset` of the memory file), at host address `at`.
+    pub(crate) fn map(
+        &mut self,
+        at: u64,
+        len: u64,
+        phys: GuestAddr,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        writable: bool,
+    ) -> io::Result<()> {
+        host::map_guest(at, len, file, offset, writable)?;
+        self.made += 1;
+        self.forget(at..at + len);
+        self.mappings.insert(at, Mapping { end: at + len, phys: phys.0, writable });
+        if writable {
+            for run in runs(self.code.range(phys.0..phys.0 + len)) {
+                host::protect_guest(at + (run.start - phys.0), run.end - run.start, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether host address `at` is mapped.
+    pub(crate) fn is_mapped(&self, at: u64) -> bool {
+        self.mappings.range(..=at).next_back().is_some_and(|(_, mapping)| at < mapping.end)
+    }
+
+    /// Unmaps the page at host address `at`.
+    pub(crate) fn unmap_page(&mut self, at: u64) -> io::Result<()> {
+        if self.is_mapped(at) {
+            self.forget(at..at + PAGE);
+            host::unmap_guest(at, PAGE)?;
+        }
+        Ok(())
+    }
+
+    /// Unmaps everything.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        let mut pending: Option<Range<u64>> = None;
+        for (start, mapping) in std::mem::take(&mut self.mappings) {
+            match &mut pending {
+                Some(run) if run.end == start => run.end = mapping.end,
+                _ => {
+                    if let Some(run) = pending.replace(start..mapping.end) {
+                        host::unmap_guest(run.start, run.end - run.start)?;
+                    }
+                }
+            }
+        }
+        pending.map_or(Ok(()), |run| host::unmap_guest(run.start, run.end - run.start))
+    }
+
+    /// Whether the page at guest-physical address `page` holds translated code.
+    pub(crate) fn is_code(&self, page: u64) -> bool {
+        self.code.contains(&page)
+    }
+
+    /// Notes whether a page holds translated code, and makes every mapping of it read-only or writable again.
+    pub(crate) fn set_code(&mut self, page: u64, holds_code: bool) -> io::Result<()> {
+        let changed = if holds_code { self.code.insert(page) } else { self.code.remove(&page) };
+        if !changed {
+            return Ok(());
+        }
+        for (start, mapping) in &self.mappings {
+            let len = mapping.end - start;
+            let within = page.wrapping_sub(mapping.phys);
+            if mapping.writable && within < len {
+                host::protect_guest(start + within, PAGE, !holds_code)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a range of host addresses out of the books.
+    fn forget(&mut self, range: Range<u64>) {
+        while let Some((start, mapping)) =
+            self.mappings.range(..range.end).next_back().map(|(s, m)| (*s, *m)).filter(|(_, m)| m.end > range.start)
+        {
+            self.mappings.remove(&start);
+            if start < range.start {
+                self.mappings.insert(start, Mapping { end: range.start, ..mapping });
+            }
+            if mapping.end > range.end {
+                let phys = mapping.phys + (range.end - start);
+                self.mappings.insert(range.end, Mapping { phys, ..mapping });
+            }
+            if start <= range.start {
+                break;
+            }
+        }
+    }
+}
+
+/// Joins adjacent pages.
+fn runs<'a>(pages: impl Iterator<Item = &'a u64>) -> Vec<Range<u64>> {
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    for &page in pages {
+        match runs.last_mut() {
+            Some(run) if run.end == page => run.end += PAGE,
+            _ => runs.push(page..page + PAGE),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn books(shadow: &Shadow) -> Vec<(u64, u64, u64)> {
+        shadow.mappings.iter().map(|(start, m)| (*start, m.end, m.phys)).collect()
+    }
+
+    #[test]
+    fn forgetting_the_middle_of_a_mapping_leaves_both_ends() {
+        let mut shadow = Shadow::default();
+        shadow.mappings.insert(0x10_0000, Mapping { end: 0x20_0000, phys: 0x5000_0000, writable: true });
+
+        shadow.forget(0x14_0000..0x15_0000);
+
+        assert_eq!(books(&shadow), [(0x10_0000, 0x14_0000, 0x5000_0000), (0x15_0000, 0x20_0000, 0x5005_0000)]);
+    }
+
+    #[test]
+    fn forgetting_over_several_mappings_takes_all_between() {
+        let mut shadow = Shadow::default();
+        for start in [0x1000, 0x2000, 0x3000, 0x4000] {
+            shadow.mappings.insert(start, Mapping { end: start + 0x1000, phys: start, writable: true });
+        }
+
+        shadow.forget(0x1800..0x4000);
+
+        assert_eq!(books(&shadow), [(0x1000, 0x1800, 0x1000), (0x4000, 0x5000, 0x4000)]);
+    }
+
+    #[test]
+    fn adjacent_pages_make_one_run() {
+        assert_eq!(runs([0x1000, 0x2000, 0x5000].iter()), [0x1000..0x3000, 0x5000..0x6000]);
+    }
+}
