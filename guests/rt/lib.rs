@@ -12,6 +12,7 @@
 
 pub mod boot;
 pub mod cell;
+pub mod check;
 pub mod cmdline;
 pub mod console;
 pub mod cpu;

@@ -58,7 +58,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    const ABSENT: Self = Self { low: 0, high: 0 };
+    /// No gate.
+    pub const ABSENT: Self = Self { low: 0, high: 0 };
 
     /// A present 64-bit interrupt gate of privilege 0; `ist` 0 stays on the current stack.
     pub fn interrupt(target: u64, ist: u8) -> Self {

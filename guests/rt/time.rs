@@ -140,3 +140,46 @@ pub fn cmos(register: u8) -> u8 {
     outb(0x70, register);
     inb(0x71)
 }
+
+/// Whether the timer's interrupt waits to be taken, by the first controller's request register.
+pub fn tick_is_pending() -> bool {
+    const READ_REQUESTS: u8 = 0x0a;
+    outb(PIC[0].0, READ_REQUESTS);
+    inb(PIC[0].0) & 1 != 0
+}
+
+/// Makes a tick wait to be taken; says whether it did within a second. Interrupts must be off.
+pub fn raise_tick() -> bool {
+    start_one_shot(100);
+    within_a_second(tick_is_pending)
+}
+
+/// Runs `work` again and again, with interrupts on, while the timer ticks every millisecond, at least `least` times; stops
+/// at the first failure. Says whether there were that many ticks within some seconds.
+pub fn while_ticking<E>(least: u64, mut work: impl FnMut() -> Result<(), E>) -> Result<bool, E> {
+    let goal = ticks() + least;
+    let mut result = Ok(());
+    start_periodic((PIT_HZ / 1000) as u16);
+    cpu::sti();
+    let enough = within_a_second(|| {
+        result = work();
+        result.is_err() || ticks() >= goal
+    });
+    cpu::cli();
+    stop();
+    result.map(|()| enough)
+}
+
+/// Repeats `done` until it says yes; gives up after a second (or four, of a processor whose frequency is unknown).
+fn within_a_second(mut done: impl FnMut() -> bool) -> bool {
+    const CYCLES: u64 = 4_000_000_000;
+    let start = cpu::rdtsc();
+    loop {
+        if done() {
+            return true;
+        }
+        if cpu::rdtsc() - start > CYCLES {
+            return false;
+        }
+    }
+}

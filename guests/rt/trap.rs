@@ -63,3 +63,44 @@ fn report(frame: &Frame) -> ! {
     );
     power::crash()
 }
+
+/// An exception that [`record`] saw.
+#[derive(Clone, Copy)]
+pub struct Record {
+    /// The registers as they were.
+    pub frame: Frame,
+    /// CR2 in the handler.
+    pub cr2: u64,
+    /// RFLAGS in the handler.
+    pub flags: u64,
+}
+
+static LAST: OneCpu<Option<Record>> = OneCpu::new(None);
+
+/// A handler that notes what came and continues at the address in R10, which [`crate::faulting!`] puts there.
+pub fn record(frame: &mut Frame) {
+    // SAFETY: `last` is not running: it does nothing that comes here.
+    unsafe { *LAST.get() = Some(Record { frame: *frame, cr2: cpu::read_cr2(), flags: cpu::flags() }) };
+    frame.rip = frame.r10;
+}
+
+/// What [`record`] saw since the last call.
+pub fn last() -> Option<Record> {
+    // SAFETY: nothing in here comes to `record`.
+    unsafe { LAST.get().take() }
+}
+
+/// Removes the handlers of all vectors but those of interrupt lines.
+pub fn forget_exceptions() {
+    for vector in (0..=31).chain(48..=255) {
+        on(vector, None);
+    }
+}
+
+/// Runs instructions that [`record`] is to see; it goes on behind them. They must leave R10 alone.
+#[macro_export]
+macro_rules! faulting {
+    ($($line:literal),+ $(; $($operands:tt)+)?) => {
+        core::arch::asm!("lea r10, [rip + 99f]", $($line,)+ "99:", $($($operands)+,)? out("r10") _)
+    };
+}
