@@ -27,6 +27,7 @@ use crate::{
     exception::Exception,
 };
 
+pub(crate) use operand::truncate;
 pub(crate) use segments::{Segment, descriptor, mark_accessed};
 pub(crate) use step::Step;
 pub(crate) use strings::Repeat;

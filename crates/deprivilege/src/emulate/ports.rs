@@ -35,8 +35,8 @@ impl Step<'_> {
             self.check_writable(at)?;
             let value = self.bus.port_in(port, size);
             paging::write_value(self.cpu, self.bus, at, size.into(), value.into())?;
-            repeat.advance_destination(self);
-            repeat.count(self);
+            repeat.advance_destination(self, 1);
+            repeat.count(self, 1);
         }
         Ok(repeat.effect(self))
     }
@@ -48,8 +48,8 @@ impl Step<'_> {
             let at = self.address(1, size.into())?;
             let value = paging::read_value(self.cpu, self.bus, at, size.into())? & 0xffff_ffff;
             self.bus.port_out(port, size, value as u32);
-            repeat.advance_source(self);
-            repeat.count(self);
+            repeat.advance_source(self, 1);
+            repeat.count(self, 1);
         }
         Ok(repeat.effect(self))
     }

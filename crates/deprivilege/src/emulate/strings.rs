@@ -56,13 +56,8 @@ impl Repeat {
         self.allowed.min(self.remaining(step))
     }
 
-    /// One element is done.
-    pub(crate) fn count(&mut self, step: &mut Step<'_>) {
-        self.count_many(step, 1);
-    }
-
     /// `n` elements are done; no more than [`batch`](Self::batch).
-    pub(crate) fn count_many(&mut self, step: &mut Step<'_>, n: u64) {
+    pub(crate) fn count(&mut self, step: &mut Step<'_>, n: u64) {
         self.allowed = self.allowed.saturating_sub(n);
         if self.repeated {
             self.add(step, RCX, 0_u64.wrapping_sub(n));
@@ -74,24 +69,14 @@ impl Repeat {
         self.ended = true;
     }
 
-    /// Moves RSI by one element in the direction of DF.
-    pub(crate) fn advance_source(&self, step: &mut Step<'_>) {
-        self.advance(step, RSI, 1);
-    }
-
-    /// Moves RDI by one element in the direction of DF.
-    pub(crate) fn advance_destination(&self, step: &mut Step<'_>) {
-        self.advance(step, RDI, 1);
+    /// Moves RSI by `n` elements in the direction of DF.
+    pub(crate) fn advance_source(&self, step: &mut Step<'_>, n: u64) {
+        self.advance(step, RSI, n);
     }
 
     /// Moves RDI by `n` elements in the direction of DF.
-    pub(crate) fn advance_destination_many(&self, step: &mut Step<'_>, n: u64) {
+    pub(crate) fn advance_destination(&self, step: &mut Step<'_>, n: u64) {
         self.advance(step, RDI, n);
-    }
-
-    /// Moves RSI by `n` elements in the direction of DF.
-    pub(crate) fn advance_source_many(&self, step: &mut Step<'_>, n: u64) {
-        self.advance(step, RSI, n);
     }
 
     fn advance(&self, step: &mut Step<'_>, register: usize, n: u64) {

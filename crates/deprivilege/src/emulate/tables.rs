@@ -196,7 +196,7 @@ impl Step<'_> {
         Ok(Effect::Next)
     }
 
-    pub(super) fn set_zero_flag(&mut self, set: bool) {
+    pub(crate) fn set_zero_flag(&mut self, set: bool) {
         if set { self.regs.rflags |= flag::ZERO } else { self.regs.rflags &= !flag::ZERO }
     }
 }
