@@ -3,9 +3,8 @@
 //! This crate knows no VM, no container, no signal and no clock. A monitor makes [`GuestMemory`], lets [`boot::load`]
 //! put a kernel into it and say how to enter, and hands every port access of the guest to [`Pc`] together with the
 //! time. Whatever a guest does to either is bounded and free of panics: both face hostile code.
-//!
-//! `unsafe` is confined to `memory.rs`.
 
+#![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::panic, clippy::expect_used, clippy::unwrap_used)

