@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 /// The guests that are built in both kinds; each is a folder with a `main.rs`.
-const GUESTS: &[&str] = &["hello", "cpu"];
+const GUESTS: &[&str] = &["hello", "cpu", "paging"];
 
 /// The multiboot kernel that boots the other kind; it lies where its guest does not.
 const SHIM: (&str, u32) = ("lxshim", 0x100_0000);

@@ -16,6 +16,7 @@ pub mod check;
 pub mod cmdline;
 pub mod console;
 pub mod cpu;
+pub mod paging;
 pub mod port;
 pub mod power;
 pub mod tables;
