@@ -14,7 +14,7 @@ mod place;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hierarchy::Group;
-use place::{Controller, Places};
+use place::{Controller, Limit, Places};
 
 use crate::{
     error::SandboxError,
@@ -52,14 +52,16 @@ impl Cgroup {
             (Controller::Memory, spec.memory_max.map(|bytes| bytes.0)),
             (Controller::Pids, spec.pids_max.map(u64::from)),
         ];
-        let (separate, unified): (Vec<_>, Vec<_>) =
-            limits.into_iter().partition(|(controller, _)| places.is_separate(*controller));
+        // A hierarchy costs two directory operations, so only those are used that limit something.
+        let limits = limits.into_iter().filter_map(|(controller, limit)| Some((controller, limit?)));
+        let (separate, unified): (Vec<Limit>, Vec<Limit>) =
+            limits.partition(|(controller, _)| places.is_separate(*controller));
         for limit in &separate {
             let group = Group::separate(&places, &spec.name, *limit)?;
             cgroup.to_join.push(group.tasks()?);
             cgroup.groups.push(group);
         }
-        if !unified.is_empty() {
+        if !unified.is_empty() || separate.is_empty() {
             cgroup.groups.push(Group::unified(&places, &spec.name, &unified)?);
         }
         Ok(cgroup)

@@ -26,7 +26,8 @@ pub struct Spec<'a> {
     pub cgroup: Option<CgroupSpec>,
 }
 
-/// The control group around a sandbox.
+/// The control group around a sandbox, in the hierarchies of those controllers that have a limit; without any limit, in
+/// the unified hierarchy.
 #[derive(Clone, Debug)]
 pub struct CgroupSpec {
     /// Its name below the caller's own control group: one path component, unique on this machine while it exists.

@@ -15,7 +15,7 @@ use rustix::{
 
 use super::{
     Obstacle,
-    place::{Controller, Places},
+    place::{Controller, Limit, Places},
 };
 use crate::error::SandboxError;
 
@@ -41,7 +41,7 @@ impl Group {
     pub(crate) fn separate(
         places: &Places,
         name: &str,
-        (controller, limit): (Controller, Option<u64>),
+        (controller, limit): Limit,
     ) -> Result<Self, Obstacle> {
         let own = places.separate(controller).ok_or_else(|| missing(controller))?;
         let group = Self::make(&own, name, Version::Separate)?;
@@ -54,13 +54,8 @@ impl Group {
     }
 
     /// Makes a group in the unified hierarchy, near our own, with limits.
-    pub(crate) fn unified(
-        places: &Places,
-        name: &str,
-        limits: &[(Controller, Option<u64>)],
-    ) -> Result<Self, Obstacle> {
-        let limited =
-            || limits.iter().filter(|(_, limit)| limit.is_some()).map(|(controller, _)| *controller);
+    pub(crate) fn unified(places: &Places, name: &str, limits: &[Limit]) -> Result<Self, Obstacle> {
+        let limited = || limits.iter().map(|(controller, _)| *controller);
         let directories = places.unified();
         let parent = match directories.iter().find(|directory| passes_on(directory, limited())) {
             Some(parent) => parent,
@@ -112,8 +107,7 @@ impl Group {
         }
     }
 
-    fn limit(&self, file: &str, limit: Option<u64>) -> Result<(), Obstacle> {
-        let Some(limit) = limit else { return Ok(()) };
+    fn limit(&self, file: &str, limit: u64) -> Result<(), Obstacle> {
         self.open(file, OFlags::WRONLY)
             .and_then(|file| rustix::io::write(file, limit.to_string().as_bytes()))
             .map(drop)

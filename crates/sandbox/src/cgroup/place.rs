@@ -16,6 +16,9 @@ pub(crate) enum Controller {
     Pids,
 }
 
+/// The most that a controller lets a group have: bytes or processes.
+pub(crate) type Limit = (Controller, u64);
+
 impl Controller {
     /// Its name in /proc/self/cgroup, in `cgroup.controllers` and as a directory.
     pub(crate) fn name(self) -> &'static str {
