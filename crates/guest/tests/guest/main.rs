@@ -1,0 +1,11 @@
+//! What `runu-guest` promises, told with kernel files that are built here.
+
+mod command_line;
+mod detect;
+mod elf_file;
+mod hostile;
+mod kernel_model;
+mod plan;
+mod real;
+mod symbol;
+mod unikraft_file;
