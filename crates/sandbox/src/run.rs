@@ -84,11 +84,14 @@ pub fn run(spec: Spec<'_>) -> Result<Ended, SandboxError> {
     let message = Message::receive(report_reader.as_fd());
     let out_of_memory = cgroup.ran_out_of_memory();
     cgroup.remove()?;
-    drop(forwarding);
     times.removed = clock::now();
     let end = match message {
         Some(Message::Ended { end, ready, executed, ended }) => {
             (times.ready, times.executed, times.ended) = (ready, executed, ended);
+            if matches!(end, End::Requested(_)) {
+                // A terminal's signal reaches caller and supervisor alike: this copy has done its work already.
+                forwarding.discard();
+            }
             end
         }
         Some(Message::Failed { step, errno }) => {

@@ -58,6 +58,11 @@ impl Forwarding {
         let number = bytes.first_chunk().copied().map(u32::from_ne_bytes)?;
         c_int::try_from(number).ok()
     }
+
+    /// Forgets the signals that were taken and not read.
+    pub(crate) fn discard(&self) {
+        while self.next().is_some() {}
+    }
 }
 
 impl Drop for Forwarding {
