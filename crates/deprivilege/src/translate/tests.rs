@@ -1,1 +1,285 @@
+//! What translation promises, checked on what it produces: by decoding the host code again.
 
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use proptest::prelude::*;
+use runu_core::VirtAddr;
+
+use super::{Block, CodeSize, ENTRY_LEN, Exit, Places, Site, Source, translate};
+
+const PLACES: Places = Places {
+    spills: 0x7000_1000,
+    target: 0x7000_1100,
+    landing: 0x7000_1108,
+    exit: 0x7000_1110,
+    gate: 0x7000_1118,
+    gate32: 0x7100_0000,
+    stack_pointer: 0x7000_1120,
+    scratch_top: 0x7000_1180,
+    interrupts: 0x7000_1180,
+    pending: 0x7000_1181,
+    selectors: 0x7000_1188,
+    cr0: 0x7000_11a0,
+    cr2: 0x7000_11a8,
+    cr3: 0x7000_11b0,
+    cr4: 0x7000_11b8,
+    xcr0: 0x7000_11c0,
+    kernel_gs_base: 0x7000_11c8,
+    tags: 0x7010_0000,
+    codes: 0x7018_0000,
+};
+
+const START: u64 = 0x10_0000;
+
+fn block_at(start: u64, size: CodeSize, bytes: &[u8], site: Site) -> Block {
+    let source = Source {
+        start: VirtAddr(start),
+        size,
+        bytes,
+        in_page: bytes.len(),
+        site: &|_| site,
+        inline_flags: true,
+        first_exit: 100,
+    };
+    translate(&PLACES, &source)
+}
+
+fn block(bytes: &[u8]) -> Block {
+    block_at(START, CodeSize::Bits64, bytes, Site::Native)
+}
+
+fn host(block: &Block, size: CodeSize) -> Vec<Instruction> {
+    Decoder::with_ip(size.bits(), &block.code, 0, DecoderOptions::NONE).into_iter().collect()
+}
+
+fn listing(block: &Block) -> Vec<String> {
+    host(block, CodeSize::Bits64).iter().skip(1).map(ToString::to_string).collect()
+}
+
+/// What host code must never do, whatever the guest's code says.
+fn is_forbidden(insn: &Instruction) -> bool {
+    use Mnemonic as M;
+    let selector = |n| insn.op_kind(n) == OpKind::Register && insn.op_register(n).is_segment_register();
+    matches!(
+        insn.mnemonic(),
+        M::Syscall | M::Sysenter | M::Int | M::Int1 | M::Int3 | M::Into | M::Cpuid | M::Sgdt | M::Sidt | M::Sldt
+            | M::Str | M::Smsw | M::Lar | M::Lsl | M::Verr | M::Verw | M::Iret | M::Iretd | M::Iretq | M::Retf
+            | M::Ret | M::Call | M::Vmcall | M::Vmmcall | M::Rdtscp | M::Rdpid | M::Xgetbv | M::Wrpkru | M::Sti
+            | M::Cli | M::Hlt | M::In | M::Out | M::Mwaitx | M::Xbegin
+    ) || (0..insn.op_count()).any(selector)
+        || insn.is_privileged()
+}
+
+fn check_block(block: &Block, size: CodeSize) {
+    let code = host(block, size);
+    let starts: Vec<u32> = code.iter().map(|insn| insn.ip() as u32).collect();
+    for insn in &code {
+        let far_to_gate = insn.is_jmp_far() && insn.far_branch_selector() == 0x33;
+        assert!(!insn.is_invalid(), "host code decodes: {block:x?}");
+        assert!(!is_forbidden(insn) || far_to_gate, "forbidden `{insn}` in {block:x?}");
+        if insn.is_jcc_short_or_near() || insn.is_jmp_short_or_near() {
+            let target = insn.near_branch_target() as u32;
+            assert!(starts.contains(&target), "`{insn}` jumps to an instruction of the block: {block:x?}");
+        }
+    }
+    assert!(block.marks.is_sorted_by_key(|mark| mark.host));
+    assert_eq!(block.marks.first().map(|mark| mark.host), Some(ENTRY_LEN as u32));
+    for mark in &block.marks {
+        assert!(starts.contains(&mark.host), "mark at an instruction: {block:x?}");
+    }
+}
+
+#[test]
+fn plain_instruction_is_copied() {
+    // mov rax, rbx; add rax, [rcx+8]; jmp $
+    let block = block(&[0x48, 0x89, 0xd8, 0x48, 0x03, 0x41, 0x08, 0xeb, 0xfe]);
+    assert_eq!(&block.code[ENTRY_LEN..ENTRY_LEN + 7], &[0x48, 0x89, 0xd8, 0x48, 0x03, 0x41, 0x08]);
+    assert!(matches!(block.exits[0], Exit::Direct { target: VirtAddr(t), .. } if t == START + 7));
+    assert_eq!((block.instructions, block.guest_len), (3, 9));
+}
+
+#[test]
+fn operand_relative_to_rip_becomes_absolute() {
+    // mov eax, [rip+0x10]; lea rdi, [rip-0x20]
+    let block = block(&[0x8b, 0x05, 0x10, 0, 0, 0, 0x48, 0x8d, 0x3d, 0xe0, 0xff, 0xff, 0xff]);
+    let listing = listing(&block);
+    assert_eq!(listing[0], "mov eax,[100016h]");
+    assert_eq!(listing[1], "mov edi,0FFFEDh");
+}
+
+#[test]
+fn operand_relative_to_a_high_rip_goes_through_a_register_that_is_not_used() {
+    // add [rip+0x10], r11d
+    let block = block_at(0x10_0000_0000, CodeSize::Bits64, &[0x44, 0x01, 0x1d, 0x10, 0, 0, 0], Site::Native);
+    let listing = listing(&block);
+    assert_eq!(listing[..4], [
+        "mov [70001050h],r10",
+        "mov r10,1000000017h",
+        "add [r10],r11d",
+        "mov r10,[70001050h]",
+    ]);
+    let mark = block.marks.iter().find(|mark| mark.spilled != 0).expect("the operand may fault");
+    assert_eq!(mark.spilled, 1 << 10);
+}
+
+#[test]
+fn return_takes_the_target_without_touching_flags() {
+    let block = block(&[0xc3]);
+    for insn in host(&block, CodeSize::Bits64) {
+        assert_eq!(insn.rflags_modified(), 0, "`{insn}`");
+    }
+    assert!(matches!(block.exits[..], [Exit::Indirect]));
+}
+
+#[test]
+fn call_pushes_the_guest_return_address() {
+    let block = block(&[0xe8, 0x10, 0, 0, 0]);
+    assert_eq!(listing(&block)[0], "push 100005h");
+    assert!(matches!(block.exits[0], Exit::Direct { target: VirtAddr(t), .. } if t == START + 0x15));
+}
+
+#[test]
+fn call_from_high_code_pushes_all_64_bits() {
+    let block = block_at(0x10_0000_0000, CodeSize::Bits64, &[0xe8, 0x10, 0, 0, 0], Site::Native);
+    let listing = listing(&block);
+    assert_eq!(listing[1..3], ["mov rcx,1000000005h", "push rcx"]);
+}
+
+#[test]
+fn folded_access_clears_the_high_bits_and_keeps_flags() {
+    // mov rax, [rbx+rcx*8+0x10]
+    let block = block_at(START, CodeSize::Bits64, &[0x48, 0x8b, 0x44, 0xcb, 0x10], Site::Folded);
+    let listing = listing(&block);
+    assert_eq!(listing[1], "lea r11,[rbx+rcx*8+10h]");
+    assert_eq!(listing[4..8], ["pushfq", "shl r11,12h", "shr r11,12h", "popfq"]);
+    assert_eq!(listing[9], "mov rax,[r11]");
+}
+
+#[test]
+fn folded_access_of_a_string_instruction_is_left_to_the_monitor() {
+    // rep stosq
+    let block = block_at(START, CodeSize::Bits64, &[0xf3, 0x48, 0xab], Site::Folded);
+    assert!(matches!(block.exits[0], Exit::Access { .. }));
+}
+
+#[test]
+fn sensitive_instructions_that_do_not_trap_leave_to_the_monitor() {
+    let cases: &[&[u8]] = &[
+        &[0x0f, 0xa2],             // cpuid
+        &[0x0f, 0x01, 0x00],       // sgdt [rax]
+        &[0x0f, 0x01, 0xe0],       // smsw eax
+        &[0x0f, 0x00, 0xc8],       // str eax
+        &[0x0f, 0x02, 0xc1],       // lar eax, cx
+        &[0x8e, 0xd8],             // mov ds, eax
+        &[0x0f, 0xa0],             // push fs
+        &[0x0f, 0x05],             // syscall
+        &[0x0f, 0x34],             // sysenter
+        &[0xcd, 0x80],             // int 80h
+        &[0xcc],                   // int3
+        &[0x48, 0xcf],             // iretq
+        &[0x0f, 0x01, 0xf9],       // rdtscp
+        &[0xf3, 0x0f, 0xc7, 0xf8], // rdpid rax
+        &[0x0f, 0x01, 0xd0],       // xgetbv
+        &[0x0f, 0x01, 0xd9],       // vmmcall
+        &[0x66, 0x9c],             // pushf
+        &[0x0f, 0x01, 0xef],       // wrpkru
+    ];
+    for bytes in cases {
+        let block = block(bytes);
+        assert!(matches!(block.exits[0], Exit::Emulate { .. }), "{bytes:x?}: {block:x?}");
+    }
+}
+
+#[test]
+fn flags_that_the_cpu_keeps_apart_are_left_to_the_monitor() {
+    let source = Source {
+        start: VirtAddr(START),
+        size: CodeSize::Bits64,
+        bytes: &[0x9c],
+        in_page: 1,
+        site: &|_| Site::Native,
+        inline_flags: false,
+        first_exit: 0,
+    };
+    assert!(matches!(translate(&PLACES, &source).exits[0], Exit::Emulate { .. }));
+}
+
+#[test]
+fn interrupt_is_looked_for_behind_the_instruction_after_sti() {
+    // sti; nop
+    let block = block(&[0xfb, 0x90]);
+    let Exit::Enabled { next } = block.exits[0] else { panic!("{block:x?}") };
+    assert_eq!(next, VirtAddr(START + 2));
+}
+
+#[test]
+fn no_interrupt_is_taken_between_sti_and_hlt() {
+    let block = block(&[0xfb, 0xf4]);
+    assert!(matches!(block.exits[0], Exit::Emulate { .. }));
+    let hlt = block.marks.iter().find(|mark| mark.guest == 1).expect("hlt has a mark");
+    assert!(!hlt.boundary);
+}
+
+#[test]
+fn instruction_cut_by_the_end_of_fetchable_bytes_is_a_fetch() {
+    let block = block(&[0x48, 0xb8, 1, 2, 3]);
+    assert!(matches!(
+        block.exits[0],
+        Exit::Fetch { at: VirtAddr(START), missing: VirtAddr(m) } if m == START + 5
+    ));
+}
+
+#[test]
+fn undecodable_bytes_are_an_undefined_instruction() {
+    let mut bytes = [0x90; 16];
+    bytes[0] = 0x06; // push es: not in 64-bit code
+    let block = block(&bytes);
+    assert!(matches!(block.exits[0], Exit::Undefined { at: VirtAddr(START) }));
+}
+
+#[test]
+fn long_run_of_instructions_ends_in_a_jump_to_the_rest() {
+    let block = block(&[0x90; 200]);
+    assert!(matches!(block.exits[0], Exit::Direct { target: VirtAddr(t), .. } if t == START + 96));
+}
+
+#[test]
+fn code_of_32_bits_leaves_by_a_far_jump() {
+    // mov eax, cr0; ret
+    let block = block_at(START, CodeSize::Bits32, &[0x0f, 0x20, 0xc0, 0xc3], Site::Native);
+    check_block(&block, CodeSize::Bits32);
+    assert!(matches!(block.exits[..], [Exit::Emulate { .. }, Exit::Branch { .. }]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn any_bytes_become_host_code_that_does_nothing_forbidden(
+        bytes in proptest::collection::vec(any::<u8>(), 1..120),
+        site in prop_oneof![Just(Site::Native), Just(Site::Folded), Just(Site::Interpreted)],
+        high in any::<bool>(),
+    ) {
+        let start = if high { 0x10_0000_0ff0 } else { START };
+        check_block(&block_at(start, CodeSize::Bits64, &bytes, site), CodeSize::Bits64);
+    }
+
+    #[test]
+    fn any_bytes_of_32_bit_code_become_host_code_that_does_nothing_forbidden(
+        bytes in proptest::collection::vec(any::<u8>(), 1..120),
+    ) {
+        check_block(&block_at(START, CodeSize::Bits32, &bytes, Site::Native), CodeSize::Bits32);
+    }
+
+    #[test]
+    fn free_register_is_used_by_no_instruction(bytes in proptest::collection::vec(any::<u8>(), 15)) {
+        let insn = Decoder::with_ip(64, &bytes, START, DecoderOptions::NONE).decode();
+        prop_assume!(!insn.is_invalid());
+        let free = super::emit::free_register(&insn);
+        prop_assert!(free.is_gpr64() && free != Register::RSP);
+        for n in 0..insn.op_count() {
+            if insn.op_kind(n) == OpKind::Register {
+                prop_assert_ne!(insn.op_register(n).full_register(), free);
+            }
+        }
+    }
+}
