@@ -68,14 +68,25 @@ impl Mode {
         }
     }
 
-    fn periodic(self) -> bool {
-        matches!(self, Mode::RateGenerator | Mode::SquareWave)
+    /// What makes it take a new count.
+    fn starts(self) -> Starts {
+        match self {
+            Mode::TerminalCount | Mode::SoftwareStrobe => Starts::Count,
+            Mode::OneShot | Mode::HardwareStrobe => Starts::Trigger,
+            Mode::RateGenerator | Mode::SquareWave => Starts::Periods,
+        }
     }
+}
 
-    /// Whether counting starts with a rising gate instead of with the count.
-    fn triggered(self) -> bool {
-        matches!(self, Mode::OneShot | Mode::HardwareStrobe)
-    }
+/// What makes a counter take a new count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Starts {
+    /// That it was written.
+    Count,
+    /// A rising gate.
+    Trigger,
+    /// The end of a period, or a rising gate; the first count is taken at once.
+    Periods,
 }
 
 /// Which bytes of a count go through the data port.
@@ -93,8 +104,8 @@ enum Run {
     Waiting,
     /// It counts; the count was loaded at this tick.
     Since(Ticks),
-    /// The gate stopped it so many ticks after loading.
-    Stopped(u64),
+    /// The gate stops it, so many ticks after loading; it goes on not before the tick `from`.
+    Stopped { elapsed: u64, from: Ticks },
 }
 
 /// One counter.
@@ -154,7 +165,7 @@ impl Counter {
         match self.run {
             Run::Waiting => None,
             Run::Since(start) => Some(now.saturating_sub(start)),
-            Run::Stopped(elapsed) => Some(elapsed),
+            Run::Stopped { elapsed, .. } => Some(elapsed),
         }
     }
 
@@ -237,36 +248,25 @@ impl Counter {
             (0, true) => 10_000,
             (0, false) => 0x1_0000,
             // The data sheet forbids 1 in periodic modes.
-            (1, _) if self.mode.periodic() => 2,
+            (1, _) if self.mode.starts() == Starts::Periods => 2,
             (count, _) => count,
         };
         self.loaded = true;
         // A count written now is in the counting element one clock later.
         let start = now + 1;
-        if self.mode.triggered() {
-            // It waits for the next rising gate; what counts now goes on.
-            self.next_or_now(count);
-        } else if self.mode.periodic() && matches!(self.run, Run::Since(_)) {
-            let end = self.next_rise(now).unwrap_or(start);
-            self.next = Some((end, count));
-        } else {
-            self.count = count;
-            self.run = if self.gate {
-                Run::Since(start)
-            } else if self.mode.periodic() {
-                Run::Waiting
-            } else {
-                Run::Stopped(0)
-            };
-        }
-    }
-
-    /// Remembers a count for the next rising gate.
-    fn next_or_now(&mut self, count: u64) {
-        if matches!(self.run, Run::Since(_)) {
-            self.next = Some((Ticks::MAX, count));
-        } else {
-            self.count = count;
+        let counting = matches!(self.run, Run::Since(start) if start <= now);
+        match (self.mode.starts(), counting) {
+            (Starts::Trigger, true) => self.next = Some((Ticks::MAX, count)),
+            (Starts::Trigger, false) => self.count = count,
+            (Starts::Periods, true) => self.next = Some((self.next_rise(now).unwrap_or(start), count)),
+            (Starts::Periods | Starts::Count, _) => {
+                self.count = count;
+                self.run = match self.mode.starts() {
+                    _ if self.gate => Run::Since(start),
+                    Starts::Count => Run::Stopped { elapsed: 0, from: start },
+                    _ => Run::Waiting,
+                };
+            }
         }
     }
 
@@ -275,29 +275,29 @@ impl Counter {
             return;
         }
         self.gate = gate;
-        let start = now + 1;
-        match (self.mode, gate, self.run) {
-            (Mode::OneShot | Mode::HardwareStrobe | Mode::RateGenerator | Mode::SquareWave, true, _)
-                if self.loaded =>
-            {
-                if let Some((_, count)) = self.next.take() {
-                    self.count = count;
-                }
-                self.run = Run::Since(start);
+        match (self.mode.starts(), self.run) {
+            (Starts::Count, Run::Since(start)) if !gate => {
+                self.run = Run::Stopped { elapsed: now.saturating_sub(start), from: now.max(start) };
             }
-            (Mode::RateGenerator | Mode::SquareWave, false, Run::Since(_)) => {
-                if let Some((_, count)) = self.next.take() {
-                    self.count = count;
-                }
+            (Starts::Count, Run::Stopped { elapsed, from }) if gate => {
+                self.run = Run::Since(now.max(from).saturating_sub(elapsed));
+            }
+            (Starts::Trigger | Starts::Periods, _) if gate && self.loaded => {
+                self.take_next();
+                self.run = Run::Since(now + 1);
+            }
+            (Starts::Periods, Run::Since(_)) => {
+                self.take_next();
                 self.run = Run::Waiting;
             }
-            (Mode::TerminalCount | Mode::SoftwareStrobe, false, Run::Since(since)) => {
-                self.run = Run::Stopped(now.saturating_sub(since));
-            }
-            (Mode::TerminalCount | Mode::SoftwareStrobe, true, Run::Stopped(elapsed)) => {
-                self.run = Run::Since(start.saturating_sub(elapsed));
-            }
             _ => {}
+        }
+    }
+
+    /// A count that waited is the count from now on.
+    fn take_next(&mut self) {
+        if let Some((_, count)) = self.next.take() {
+            self.count = count;
         }
     }
 
