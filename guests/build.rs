@@ -1,8 +1,10 @@
-//! Builds every guest with the toolchain that builds this package: `rustc` for the host's own target, `cc` as linker.
+//! Builds every guest with the toolchain that builds this package: `rustc` for the host's own target, `cc` as
+//! linker.
 //!
-//! The runtime (`rt/`) is compiled once, then each guest is compiled and linked against it into one freestanding static
-//! ELF64, which is the guest of the Linux 64-bit boot protocol. The multiboot guest is the same file wrapped in an ELF32
-//! (`build/wrap.rs`), as Unikraft makes its own. Cargo's flags for the workspace are for Linux programs and are not passed.
+//! The runtime (`rt/`) is compiled once, then each guest is compiled and linked against it into one
+//! freestanding static ELF64, which is the guest of the Linux 64-bit boot protocol. The multiboot guest is
+//! the same file wrapped in an ELF32 (`build/wrap.rs`), as Unikraft makes its own. Cargo's flags for the
+//! workspace are for Linux programs and are not passed.
 
 #[path = "build/wrap.rs"]
 mod wrap;
@@ -16,7 +18,20 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 /// The guests that are built in both kinds; each is a folder with a `main.rs`.
-const GUESTS: &[&str] = &["hello", "cpu", "paging"];
+const GUESTS: &[&str] = &[
+    "hello",
+    "cpu",
+    "paging",
+    "timer",
+    "idle",
+    "triple-fault",
+    "bad-instruction",
+    "wild-jump",
+    "hang",
+    "spin",
+    "stack-overflow",
+    "hostile",
+];
 
 /// The multiboot kernel that boots the other kind; it lies where its guest does not.
 const SHIM: (&str, u32) = ("lxshim", 0x100_0000);

@@ -1,7 +1,8 @@
 //! Wraps an ELF64 guest into an ELF32 file that a multiboot loader takes.
 //!
-//! The layout is that of Unikraft's support/scripts/multiboot.py: ELF32 header, multiboot header at offset 0x34, ELF32
-//! program headers, the complete ELF64 file, ELF32 section headers. A symbol table in ELF32 form is added at the end.
+//! The layout is that of Unikraft's support/scripts/multiboot.py: ELF32 header, multiboot header at offset
+//! 0x34, ELF32 program headers, the complete ELF64 file, ELF32 section headers. A symbol table in ELF32 form
+//! is added at the end.
 
 /// Multiboot specification 0.6.96, section 3.1: magic, page-align and memory-info, checksum.
 const MULTIBOOT_HEADER: [u32; 3] = [0x1bad_b002, 0x0000_0003, 0xe452_4ffb];
@@ -20,7 +21,8 @@ const EM_386: u32 = 3;
 const SHT_NULL: u32 = 0;
 const SHT_SYMTAB: u32 = 2;
 
-/// Reads the numbers of an ELF64 file, all little-endian. The file is the linker's own, so a wrong one is a panic.
+/// Reads the numbers of an ELF64 file, all little-endian. The file is the linker's own, so a wrong one is a
+/// panic.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {

@@ -52,7 +52,11 @@ fn push_ret_jumps() -> Outcome {
     let reached: u64;
     // SAFETY: `ret` pops what was pushed, the address of the label.
     unsafe {
-        asm!("lea {0}, [rip + 2f]", "push {0}", "xor {0:e}, {0:e}", "ret", "ud2", "2: add {0}, 9", out(reg) reached);
+        asm!(
+            "lea {0}, [rip + 2f]", "push {0}", "xor {0:e}, {0:e}", "ret", "ud2",
+            "2: add {0}, 9",
+            out(reg) reached,
+        );
     }
     equal("reached", reached, 9)
 }
@@ -179,15 +183,21 @@ fn loop_instructions() -> Outcome {
     equal("jrcxz", jumped, 1)
 }
 
-/// Code that is read twice from different offsets: `eb ff c0` is a jump to its own second byte, and then `inc eax`; and
-/// a jump behind a `lock` prefix, as C libraries do it where there is one processor.
+/// Code that is read twice from different offsets: `eb ff c0` is a jump to its own second byte, and then `inc
+/// eax`; and a jump behind a `lock` prefix, as C libraries do it where there is one processor.
 fn jump_into_instruction() -> Outcome {
     let (counted, unlocked): (u64, u64);
     let mut word = 5_u64;
     // SAFETY: changes a register, and a word of ours.
     unsafe {
         asm!("xor eax, eax", ".byte 0xeb, 0xff, 0xc0", out("rax") counted);
-        asm!("jmp 2f + 1", "2: lock inc qword ptr [{0}]", "mov {1}, [{0}]", in(reg) &raw mut word, out(reg) unlocked);
+        asm!(
+            "jmp 2f + 1",
+            "2: lock inc qword ptr [{0}]",
+            "mov {1}, [{0}]",
+            in(reg) &raw mut word,
+            out(reg) unlocked,
+        );
     }
     equal("eax", counted, 1)?;
     equal("without lock", unlocked, 6)
@@ -196,16 +206,17 @@ fn jump_into_instruction() -> Outcome {
 fn string_instructions() -> Outcome {
     let source: [u8; 64] = core::array::from_fn(|index| index as u8);
     let mut target = [0_u8; 64];
+    let (from, to) = (source.as_ptr(), target.as_mut_ptr());
     let (found, differs): (u64, u64);
     // SAFETY: within the arrays; the direction flag is cleared again.
     unsafe {
-        asm!("rep movsb", inout("rcx") 64_u64 => _, inout("rsi") source.as_ptr() => _, inout("rdi") target.as_mut_ptr() => _);
-        asm!("repne scasb", inout("rcx") 64_u64 => found, inout("rdi") source.as_ptr() => _, in("al") 40_u8);
-        target[50] = 0xff;
-        asm!("repe cmpsb", inout("rcx") 64_u64 => differs, inout("rsi") source.as_ptr() => _, inout("rdi") target.as_ptr() => _);
-        let end = target.as_mut_ptr().add(56);
-        asm!("std", "rep stosq", "cld", inout("rcx") 3_u64 => _, inout("rdi") end => _, in("rax") u64::from_le_bytes([7; 8]));
-        asm!("rep stosb", inout("rcx") 0_u64 => _, inout("rdi") target.as_mut_ptr() => _, in("al") 0xee_u8);
+        asm!("rep movsb", inout("rcx") 64_u64 => _, inout("rsi") from => _, inout("rdi") to => _);
+        asm!("repne scasb", inout("rcx") 64_u64 => found, inout("rdi") from => _, in("al") 40_u8);
+        to.add(50).write(0xff);
+        asm!("repe cmpsb", inout("rcx") 64_u64 => differs, inout("rsi") from => _, inout("rdi") to => _);
+        let (end, sevens) = (to.add(56), u64::from_le_bytes([7; 8]));
+        asm!("std", "rep stosq", "cld", inout("rcx") 3_u64 => _, inout("rdi") end => _, in("rax") sevens);
+        asm!("rep stosb", inout("rcx") 0_u64 => _, inout("rdi") to => _, in("al") 0xee_u8);
     }
     equal("scasb", found, 64 - 41)?;
     equal("cmpsb", differs, 64 - 51)?;
@@ -288,7 +299,8 @@ fn rewritten_code() -> Outcome {
         let new = returning(0x77);
         asm!("rep movsb", inout("rcx") 6_u64 => _, inout("rsi") new.as_ptr() => _, inout("rdi") code => _);
         equal("after rep movsb", call_code(128), 0x77)?;
-        asm!("movq {x}, {v}", "movq [{c}], {x}", x = out(xmm_reg) _, v = in(reg) 0xc3_0000_0099_b8_u64, c = in(reg) code);
+        let new = 0xc3_0000_0099_b8_u64; // mov eax, 0x99; ret
+        asm!("movq {x}, {new}", "movq [{at}], {x}", x = out(xmm_reg) _, new = in(reg) new, at = in(reg) code);
         equal("after sse", call_code(128), 0x99)?;
         asm!("lock xadd dword ptr [{}], {:e}", in(reg) code + 1, inout(reg) 1 => _);
         equal("after xadd", call_code(128), 0x9a)?;

@@ -20,8 +20,8 @@ fn serial_status() -> Outcome {
     equal("no input", (inb(0x3fd) & 1).into(), 0)
 }
 
-/// Unikraft writes to 0xb8000 whether or not there is a screen (plat/kvm/x86/vga_console.c). Without one, what is read
-/// back is nothing that can be relied on.
+/// Unikraft writes to 0xb8000 whether or not there is a screen (plat/kvm/x86/vga_console.c). Without one,
+/// what is read back is nothing that can be relied on.
 fn vga_text() -> Outcome {
     const SCREEN: *mut u16 = 0xb_8000 as *mut u16;
     const CELLS: usize = 80 * 25;

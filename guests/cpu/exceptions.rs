@@ -44,7 +44,6 @@ fn raised(vector: u8, code: impl FnOnce()) -> Result<Record, rt::check::Wrong> {
     }
 }
 
-/// The address of the instruction after `faulting!`'s first, which is what faults.
 fn breakpoint() -> Outcome {
     let mut here = 0_u64;
     // SAFETY: `int3` only raises its exception.
@@ -111,7 +110,10 @@ fn divide_error() -> Outcome {
     let mut here = 0_u64;
     // SAFETY: the division only raises its exception.
     let record = raised(DIVIDE_ERROR, || unsafe {
-        faulting!("lea {0}, [rip + 2f]", "2: div {1:e}"; out(reg) here, in(reg) 0, inout("rax") 1_u64 => _, inout("rdx") 0_u64 => _);
+        faulting!(
+            "lea {0}, [rip + 2f]", "2: div {1:e}";
+            out(reg) here, in(reg) 0, inout("rax") 1_u64 => _, inout("rdx") 0_u64 => _
+        );
     })?;
     equal("rip", record.frame.rip, here)?;
     equal("rax is kept", record.frame.rax, 1)
@@ -130,8 +132,8 @@ fn general_protection() -> Outcome {
     equal("error", record.frame.error, 0)
 }
 
-/// An interrupt whose gate is empty is a general protection exception; its error code names the gate (QEMU 7.2 miscounts
-/// it, so it is not compared).
+/// An interrupt whose gate is empty is a general protection exception; its error code names the gate (QEMU
+/// 7.2 miscounts it, so it is not compared).
 fn absent_gate() -> Outcome {
     const VECTOR: u8 = 0x99;
     // SAFETY: an empty gate; the stub's is put back.

@@ -1,7 +1,7 @@
 //! Does what real kernels do to a processor and its oldest devices, and checks what comes of it.
 //!
-//! Prints a line per check and ends with the number of failures as exit code. Arguments select checks by name; `-name`
-//! leaves one out. Under QEMU TCG (`-M pc -cpu max`) every check passes.
+//! Prints a line per check and ends with the number of failures as exit code. Arguments select checks by
+//! name; `-name` leaves one out. Under QEMU TCG (`-M pc -cpu max`) every check passes.
 
 #![no_std]
 #![no_main]

@@ -48,7 +48,8 @@ fn segment_loads() -> Outcome {
     // SAFETY: as above.
     unsafe {
         asm!("mov fs, {0:e}", "mov gs, {0:e}", in(reg) 0, options(preserves_flags));
-        asm!("mov ds, {0:e}", "push {0:r}", "mov es, {0:e}", "pop {0:r}", "mov ss, {0:e}", in(reg) u32::from(DATA), options(preserves_flags));
+        let data = u32::from(DATA);
+        asm!("mov ds, {0:e}", "mov es, {0:e}", "mov ss, {0:e}", in(reg) data, options(preserves_flags));
     }
     segment_registers()
 }

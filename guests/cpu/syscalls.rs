@@ -67,7 +67,8 @@ fn syscall() -> Outcome {
     const CARRY: u64 = 1;
     enable(noting_entry as *const () as u64, CARRY | INTERRUPT_FLAG);
     let (sum, here, stack, flags): (u64, u64, u64, u64);
-    // SAFETY: the entry changes RAX, RCX and R11 only. The stack is moved off the red zone before the entry pushes.
+    // SAFETY: the entry changes RAX, RCX and R11 only. The stack is moved off the red zone before the entry
+    // pushes.
     unsafe {
         asm!(
             "sub rsp, 128",
@@ -98,8 +99,8 @@ fn syscall() -> Outcome {
     equal("masked flags", FLAGS_INSIDE.load(Relaxed) & (CARRY | INTERRUPT_FLAG), 0)
 }
 
-/// As Unikraft's system call entry goes (plat/common/x86/syscall.S): own stack from a GS-relative word, interrupts on
-/// inside, back by `jmp rcx` with interrupts on.
+/// As Unikraft's system call entry goes (plat/common/x86/syscall.S): own stack from a GS-relative word,
+/// interrupts on inside, back by `jmp rcx` with interrupts on.
 #[unsafe(naked)]
 extern "C" fn unikraft_entry() {
     naked_asm!(
@@ -207,7 +208,8 @@ extern "C" fn leaving_entry() {
     )
 }
 
-/// To privilege 3 by `sysretq`, and back: by `syscall`, and by the exception of an instruction that is not allowed there.
+/// To privilege 3 by `sysretq`, and back: by `syscall`, and by the exception of an instruction that is not
+/// allowed there.
 fn sysret() -> Outcome {
     const ENTER: usize = 0x200;
     const FORBIDDEN: usize = 0x280;
@@ -227,7 +229,8 @@ fn sysret() -> Outcome {
 
     let enter = |offset: usize| {
         let (cs, ss): (u64, u64);
-        // SAFETY: the code there comes back by one of the two ways above with every register but those named unchanged.
+        // SAFETY: the code there comes back by one of the two ways above with every register but those named
+        // unchanged.
         unsafe {
             asm!(
                 "push rbx", "push rbp",

@@ -1,9 +1,10 @@
 //! Boots a kernel of the Linux 64-bit boot protocol where only multiboot is to be had, as under `qemu -kernel`.
 //!
-//! The first module is the kernel (ELF64), the second its initrd; the kernel's command line is `kernel` followed by what
-//! follows the first word of ours. It sees what Firecracker shows (src/vmm/src/arch/x86_64): zero page, flat segments, an
-//! identity map, and of memory only RAM, because Unikraft 0.16.3 and 0.17.0 stop at a reserved range below 1 MiB.
-//! This kernel lies at 16 MiB, the modules behind it, so that the other finds its place at 1 MiB free.
+//! The first module is the kernel (ELF64), the second its initrd; the kernel's command line is `kernel`
+//! followed by what follows the first word of ours. It sees what Firecracker shows (src/vmm/src/arch/x86_64):
+//! zero page, flat segments, an identity map, and of memory only RAM, because Unikraft 0.16.3 and 0.17.0 stop
+//! at a reserved range below 1 MiB. This kernel lies at 16 MiB, the modules behind it, so that the other
+//! finds its place at 1 MiB free.
 
 #![no_std]
 #![no_main]

@@ -79,7 +79,8 @@ fn sse() -> Outcome {
     // SAFETY: the handler provides the pages.
     unsafe {
         asm!(
-            "movq {x}, {value}", "movups [{at} + 0xff8], {x}", "movups {x}, [{at} + 0x2000]", "paddq {x}, [{at} + 0x3000]",
+            "movq {x}, {value}", "movups [{at} + 0xff8], {x}",
+            "movups {x}, [{at} + 0x2000]", "paddq {x}, [{at} + 0x3000]",
             "movq {sum}, {x}", "add {sum}, [{at} + 0xff8]",
             at = in(reg) start, value = in(reg) 0x99_u64, sum = out(reg) sum, x = out(xmm_reg) _, options(nostack),
         );

@@ -1,4 +1,5 @@
-//! All RAM in the upper half of the address space, reached by every kind of instruction that compilers use for it.
+//! All RAM in the upper half of the address space, reached by every kind of instruction that compilers use
+//! for it.
 
 use crate::space::{self, DIRECT_MAP, MAPPINGS, frame, frames, peek, poke, tables};
 use core::arch::asm;
@@ -41,8 +42,8 @@ fn widths() -> Outcome {
             "movzx {byte:e}, byte ptr [{at} + 1]", "movzx {short:e}, word ptr [{at} + 2]",
             "mov {word:e}, [{at} + 4]", "movsx {signed_byte}, byte ptr [{at}]",
             "movsxd {signed_word}, dword ptr [{at}]",
-            "mov byte ptr [{at} + 8], 0x11", "mov word ptr [{at} + 10], 0x2233", "mov dword ptr [{at} + 12], 0x44556677",
-            "mov qword ptr [{at} + 16], -2",
+            "mov byte ptr [{at} + 8], 0x11", "mov word ptr [{at} + 10], 0x2233",
+            "mov dword ptr [{at} + 12], 0x44556677", "mov qword ptr [{at} + 16], -2",
             at = in(reg) above, byte = out(reg) byte, short = out(reg) short, word = out(reg) word,
             signed_byte = out(reg) signed_byte, signed_word = out(reg) signed_word, options(nostack),
         );
@@ -63,12 +64,13 @@ fn read_modify_write() -> Outcome {
     // SAFETY: within the frame.
     unsafe {
         asm!(
-            "inc qword ptr [{at}]", "lock add qword ptr [{at}], 1", "add dword ptr [{at}], 8", "xor byte ptr [{at}], 1",
-            "xchg [{at} + 8], {exchanged}", "lock xadd [{at}], {added}", "mov rax, 56", "lock cmpxchg [{at}], {compared}",
+            "inc qword ptr [{at}]", "lock add qword ptr [{at}], 1", "add dword ptr [{at}], 8",
+            "xor byte ptr [{at}], 1", "xchg [{at} + 8], {exchanged}", "lock xadd [{at}], {added}",
+            "mov rax, 56", "lock cmpxchg [{at}], {compared}",
             "bts qword ptr [{at} + 16], 5", "not qword ptr [{at} + 24]", "shl qword ptr [{at} + 16], 1",
             "mov {compared}, [{at}]",
-            at = in(reg) DIRECT_MAP + frame, exchanged = inout(reg) 7_u64 => exchanged, added = inout(reg) 5_u64 => added,
-            compared = inout(reg) 1000_u64 => compared, out("rax") _, options(nostack),
+            at = in(reg) DIRECT_MAP + frame, exchanged = inout(reg) 7_u64 => exchanged,
+            added = inout(reg) 5_u64 => added, compared = inout(reg) 1000_u64 => compared, out("rax") _, options(nostack),
         );
     }
     equal("added", added, 51)?;
@@ -79,7 +81,8 @@ fn read_modify_write() -> Outcome {
     equal("inverted", peek(frame + 24), u64::MAX)
 }
 
-/// Base, index, scale, displacement, also where the sum wraps into the upper half; and absolute 64-bit addresses.
+/// Base, index, scale, displacement, also where the sum wraps into the upper half; and absolute 64-bit
+/// addresses.
 fn addressing() -> Outcome {
     let frame = frame();
     let above = DIRECT_MAP + frame;
@@ -112,23 +115,23 @@ fn addressing() -> Outcome {
 
 fn strings() -> Outcome {
     let [source, target] = [frame(), frame()];
-    let above = DIRECT_MAP + target;
+    let (from, above) = (DIRECT_MAP + source, DIRECT_MAP + target);
     // SAFETY: within the frames.
     unsafe {
-        asm!("rep stosb", inout("rcx") 0x800_u64 => _, inout("rdi") DIRECT_MAP + source => _, in("al") 0x5a_u8);
-        asm!("rep movsb", inout("rcx") 0x1000_u64 => _, inout("rsi") DIRECT_MAP + source => _, inout("rdi") above => _);
+        asm!("rep stosb", inout("rcx") 0x800_u64 => _, inout("rdi") from => _, in("al") 0x5a_u8);
+        asm!("rep movsb", inout("rcx") 0x1000_u64 => _, inout("rsi") from => _, inout("rdi") above => _);
     }
     equal("filled", peek(target + 0x7f8), 0x5a5a_5a5a_5a5a_5a5a)?;
     equal("not filled", peek(target + 0x800), 0)?;
     poke(target + 0x400, 0);
-    let (left, equal_left): (u64, u64);
+    let (left, same): (u64, u64);
     // SAFETY: reads within the frames.
     unsafe {
-        asm!("repe cmpsq", inout("rcx") 0x200_u64 => equal_left, inout("rsi") source => _, inout("rdi") above => _);
+        asm!("repe cmpsq", inout("rcx") 0x200_u64 => same, inout("rsi") source => _, inout("rdi") above => _);
         asm!("repne scasb", inout("rcx") 0x1000_u64 => left, inout("rdi") above => _, in("al") 0_u8);
         asm!("rep stosq", inout("rcx") 0x200_u64 => _, inout("rdi") above => _, in("rax") 3_u64);
     }
-    equal("compared", equal_left, 0x200 - 0x81)?;
+    equal("compared", same, 0x200 - 0x81)?;
     equal("scanned", left, 0x1000 - 0x401)?;
     equal("filled with words", (0..0x200).map(|at| peek(target + at * 8)).sum(), 0x600)
 }
@@ -140,8 +143,8 @@ fn sse() -> Outcome {
     // SAFETY: within the frame.
     unsafe {
         asm!(
-            "movups {x}, [{at}]", "paddq {x}, [{at}]", "movaps [{at} + 16], {x}", "movq {x}, qword ptr [{at} + 24]",
-            "movntdq [{at} + 32], {x}", "sfence", "movss {x}, [{at}]", "movhps [{at} + 48], {x}",
+            "movups {x}, [{at}]", "paddq {x}, [{at}]", "movaps [{at} + 16], {x}",
+            "movq {x}, qword ptr [{at} + 24]", "movntdq [{at} + 32], {x}", "sfence", "movss {x}, [{at}]", "movhps [{at} + 48], {x}",
             at = in(reg) DIRECT_MAP + frame, x = out(xmm_reg) _, options(nostack),
         );
     }

@@ -1,4 +1,5 @@
-//! What the loader left: command line, memory, initrd; from the multiboot information or from Linux's zero page.
+//! What the loader left: command line, memory, initrd; from the multiboot information or from Linux's zero
+//! page.
 
 use crate::cell::OneCpu;
 use crate::cmdline::{self, CommandLine};
@@ -68,7 +69,8 @@ static BOOT: OneCpu<Boot> = OneCpu::new(Boot {
 /// Reads the loader's information at `info`; `kind` is what `entry.s` says.
 ///
 /// # Safety
-/// To be called once, with the address that the loader passed, while that memory still is as the loader left it.
+/// To be called once, with the address that the loader passed, while that memory still is as the loader left
+/// it.
 pub(crate) unsafe fn read(kind: u64, info: usize) -> &'static Boot {
     // SAFETY: the only call, so the only reference.
     let boot = unsafe { BOOT.get() };
@@ -151,8 +153,8 @@ unsafe fn read_multiboot(boot: &mut Boot, info: usize) -> &'static [u8] {
     }
 }
 
-/// Linux's Documentation/arch/x86/zero-page.rst and boot.rst; returns the command line. As Unikraft does, it takes
-/// `cmd_line_size` for the line's length with or without its NUL, which is what Firecracker puts there.
+/// Linux's Documentation/arch/x86/zero-page.rst and boot.rst; returns the command line. As Unikraft does, it
+/// takes `cmd_line_size` for the line's length with or without its NUL, which is what Firecracker puts there.
 ///
 /// # Safety
 /// `zero_page` must be the address of boot parameters.

@@ -2,7 +2,8 @@
 
 use core::cell::UnsafeCell;
 
-/// A static that only the one processor touches. Handlers that share it with `main` are told so by the `unsafe` of `get`.
+/// A static that only the one processor touches. Handlers that share it with `main` are told so by the
+/// `unsafe` of `get`.
 #[repr(transparent)]
 pub struct OneCpu<T>(UnsafeCell<T>);
 
@@ -18,7 +19,8 @@ impl<T> OneCpu<T> {
     /// The value.
     ///
     /// # Safety
-    /// No other reference from `get` may be in use, neither further up the stack nor in an interrupted function.
+    /// No other reference from `get` may be in use, neither further up the stack nor in an interrupted
+    /// function.
     #[expect(clippy::mut_from_ref, reason = "exclusion is the caller's promise")]
     pub unsafe fn get(&self) -> &mut T {
         // SAFETY: the caller promises that this is the only reference.

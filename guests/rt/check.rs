@@ -1,7 +1,7 @@
 //! Checks and their report: one line each, the same on every machine that behaves.
 //!
-//! A check returns `Ok` or the first thing that was wrong. A feature that the processor does not claim to have is not
-//! checked and counts as `ok`, so that the lines do not depend on the host.
+//! A check returns `Ok` or the first thing that was wrong. A feature that the processor does not claim to
+//! have is not checked and counts as `ok`, so that the lines do not depend on the host.
 
 use crate::boot::Boot;
 use crate::{power, println, trap};

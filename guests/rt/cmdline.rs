@@ -1,8 +1,9 @@
-//! The command line as Unikraft reads it: lib/ukargparse/argparse.c (tokens) and lib/ukboot/early_init.c (parameters, `--`,
-//! arguments), of 0.16.3.
+//! The command line as Unikraft reads it: lib/ukargparse/argparse.c (tokens) and lib/ukboot/early_init.c
+//! (parameters, `--`, arguments), of 0.16.3.
 //!
-//! `argv0 [parameters --] arguments`: without a `--`, or with one right behind argv0, all words are arguments. Of the
-//! parameters only `env.vars` is known, as a list (`env.vars=[ "A=b" "C=d e" ]`) or one by one (`env.vars=A=b`).
+//! `argv0 [parameters --] arguments`: without a `--`, or with one right behind argv0, all words are
+//! arguments. Of the parameters only `env.vars` is known, as a list (`env.vars=[ "A=b" "C=d e" ]`) or one by
+//! one (`env.vars=A=b`).
 
 use crate::cell::OneCpu;
 use crate::power;

@@ -1,4 +1,5 @@
-//! The serial port 0x3f8, polled, as Unikraft drives it (plat/kvm/x86/serial_console.c): a line feed goes out as CR LF.
+//! The serial port 0x3f8, polled, as Unikraft drives it (plat/kvm/x86/serial_console.c): a line feed goes out
+//! as CR LF.
 
 use crate::port::{inb, outb};
 use core::fmt;

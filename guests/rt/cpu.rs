@@ -157,8 +157,8 @@ pub fn flags() -> u64 {
 /// RFLAGS.IF.
 pub const INTERRUPT_FLAG: u64 = 1 << 9;
 
-/// Runs `inside` with interrupts off and leaves them as they were: the critical section of real kernels, which read the
-/// flag with `pushf` and set it again with `sti` (plat/common/include/x86/irq.h).
+/// Runs `inside` with interrupts off and leaves them as they were: the critical section of real kernels,
+/// which read the flag with `pushf` and set it again with `sti` (plat/common/include/x86/irq.h).
 pub fn without_interrupts<T>(inside: impl FnOnce() -> T) -> T {
     let were_on = flags() & INTERRUPT_FLAG != 0;
     cli();

@@ -1,10 +1,11 @@
 # Both ways into a guest, and the page tables it starts with.
 #
-# They do what Unikraft 0.16.3 does (plat/kvm/x86/{multiboot,lxboot,lcpu_start,pagetable64}.S): the page tables lie inside
-# .text, so the processor writes accessed bits there; the far jump into 64-bit mode is patched before it is taken; the
-# Linux entry loads its page tables before its segments.
+# They do what Unikraft 0.16.3 does (plat/kvm/x86/{multiboot,lxboot,lcpu_start,pagetable64}.S): the page
+# tables lie inside .text, so the processor writes accessed bits there; the far jump into 64-bit mode is
+# patched before it is taken; the Linux entry loads its page tables before its segments.
 
-# Multiboot 1 (specification 0.6.96, section 3.2): 32-bit protected mode, paging off, EAX the magic, EBX the information.
+# Multiboot 1 (specification 0.6.96, section 3.2): 32-bit protected mode, paging off, EAX the magic, EBX the
+# information.
     .section .text.entry32, "ax"
     .code32
     .globl entry_multiboot

@@ -67,7 +67,8 @@ impl Frames {
     }
 }
 
-/// One address space. Its tables are reached at their physical addresses, so every address space must map them there.
+/// One address space. Its tables are reached at their physical addresses, so every address space must map
+/// them there.
 #[derive(Clone, Copy)]
 pub struct Tables {
     /// The physical address of the highest table, as for CR3.

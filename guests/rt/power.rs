@@ -11,7 +11,8 @@ const EXIT_CODE: u16 = 0xf4;
 const ACPI_PM1A: (u16, u16) = (0x604, 0x2000);
 /// i8042 command port, and the command that pulses the reset line.
 const I8042_RESET: (u16, u8) = (0x64, 0xfe);
-/// isa-debug-exit where Unikraft expects it (plat/common/x86/cpu_native.c), with its codes for an end and a crash.
+/// isa-debug-exit where Unikraft expects it (plat/common/x86/cpu_native.c), with its codes for an end and a
+/// crash.
 const UNIKRAFT_EXIT: u16 = 0x501;
 const UNIKRAFT_HALTED: u16 = 41;
 const UNIKRAFT_CRASHED: u16 = 42;

@@ -1,5 +1,5 @@
-//! GDT, TSS and IDT, loaded as Unikraft loads them (plat/kvm/x86/traps.c): code 0x08, data 0x10, TSS 0x18; interrupts on
-//! IST 1, exceptions on IST 2, those that may come at any moment on IST 3.
+//! GDT, TSS and IDT, loaded as Unikraft loads them (plat/kvm/x86/traps.c): code 0x08, data 0x10, TSS 0x18;
+//! interrupts on IST 1, exceptions on IST 2, those that may come at any moment on IST 3.
 
 use crate::cell::OneCpu;
 use core::arch::asm;
@@ -116,8 +116,8 @@ pub(crate) fn load() {
     }
 }
 
-/// Loads a GDT whose selectors [`CODE`] and [`DATA`] mean what they mean here, and reloads every segment register: CS by a
-/// far return, FS and GS with 0.
+/// Loads a GDT whose selectors [`CODE`] and [`DATA`] mean what they mean here, and reloads every segment
+/// register: CS by a far return, FS and GS with 0.
 ///
 /// # Safety
 /// The table must stay where it is, and be right.
@@ -166,6 +166,7 @@ pub fn load_empty_idt() {
 /// # Safety
 /// The gate's target must be able to handle it.
 pub unsafe fn set_gate(vector: u8, gate: Gate) {
-    // SAFETY: no other reference to the table outlives its use; the processor reads it when the vector comes, not now.
+    // SAFETY: no other reference to the table outlives its use; the processor reads it when the vector comes,
+    // not now.
     unsafe { IDT.get()[usize::from(vector)] = gate };
 }

@@ -38,8 +38,8 @@ fn on_tick(_: &mut Frame) {
 
 /// Moves the interrupt lines to vectors 32 to 47 and lets only the timer through. Interrupts must be off.
 ///
-/// The timer's output is made high before the controller forgets the edges it has seen, so no tick of the firmware's is
-/// taken for one of ours.
+/// The timer's output is made high before the controller forgets the edges it has seen, so no tick of the
+/// firmware's is taken for one of ours.
 fn init() {
     if READY.swap(true, Relaxed) {
         return;
@@ -102,7 +102,8 @@ pub fn sleep(milliseconds: u64) {
     }
 }
 
-/// Frequency of the time stamp counter in kHz: from CPUID leaf 0x40000010 where a monitor offers it, else measured.
+/// Frequency of the time stamp counter in kHz: from CPUID leaf 0x40000010 where a monitor offers it, else
+/// measured.
 pub fn tsc_khz() -> u64 {
     const TIMING_LEAF: u32 = 0x4000_0010;
     if cpu::cpuid(0x4000_0000, 0).eax >= TIMING_LEAF {
@@ -154,8 +155,8 @@ pub fn raise_tick() -> bool {
     within_a_second(tick_is_pending)
 }
 
-/// Runs `work` again and again, with interrupts on, while the timer ticks every millisecond, at least `least` times; stops
-/// at the first failure. Says whether there were that many ticks within some seconds.
+/// Runs `work` again and again, with interrupts on, while the timer ticks every millisecond, at least `least`
+/// times; stops at the first failure. Says whether there were that many ticks within some seconds.
 pub fn while_ticking<E>(least: u64, mut work: impl FnMut() -> Result<(), E>) -> Result<bool, E> {
     let goal = ticks() + least;
     let mut result = Ok(());
@@ -170,7 +171,8 @@ pub fn while_ticking<E>(least: u64, mut work: impl FnMut() -> Result<(), E>) -> 
     result.map(|()| enough)
 }
 
-/// Repeats `done` until it says yes; gives up after a second (or four, of a processor whose frequency is unknown).
+/// Repeats `done` until it says yes; gives up after a second (or four, of a processor whose frequency is
+/// unknown).
 fn within_a_second(mut done: impl FnMut() -> bool) -> bool {
     const CYCLES: u64 = 4_000_000_000;
     let start = cpu::rdtsc();

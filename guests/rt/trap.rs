@@ -54,13 +54,11 @@ extern "C" fn dispatch(frame: &mut Frame) {
 }
 
 fn report(frame: &Frame) -> ! {
-    println!(
-        "unhandled exception {} error {:#x} at {:#x} cr2 {:#x}",
-        frame.vector,
-        frame.error,
-        frame.rip,
-        cpu::read_cr2()
-    );
+    const PAGE_FAULT: u64 = 14;
+    println!("unhandled exception {} error {:#x} at {:#x}", frame.vector, frame.error, frame.rip);
+    if frame.vector == PAGE_FAULT {
+        println!("page fault at {:#x}", cpu::read_cr2());
+    }
     power::crash()
 }
 

@@ -1,4 +1,5 @@
-# One stub per vector: make every frame look alike (vector, error code), save what Rust code may change, call `dispatch`.
+# One stub per vector: make every frame look alike (vector, error code), save what Rust code may change, call
+# `dispatch`.
 
     .text
     .balign 16
@@ -8,7 +9,13 @@ trap_stubs:
     .rept 256
     .balign 16
     # The vectors that push an error code themselves (Intel SDM vol. 3, table 6-1; AMD APM vol. 2, table 8-1).
-    .if (vector - 8) * (vector - 10) * (vector - 11) * (vector - 12) * (vector - 13) * (vector - 14) * (vector - 17) * (vector - 21) * (vector - 29) * (vector - 30)
+    .set pushes_error, 0
+    .irp other, 8, 10, 11, 12, 13, 14, 17, 21, 29, 30
+    .if vector == \other
+    .set pushes_error, 1
+    .endif
+    .endr
+    .if pushes_error == 0
     push 0
     .endif
     push vector

@@ -1,8 +1,8 @@
 //! runu's own tiny unikernels, as bytes.
 //!
-//! Each guest is built in the two kinds of file that Unikraft's kernels come in, from one source (see `README.md` for what
-//! each does and understands). They are embedded here, so that whoever links this crate needs no file; tests that hand a
-//! file to another program find it in [`DIRECTORY`].
+//! Each guest is built in the two kinds of file that Unikraft's kernels come in, from one source (see
+//! `README.md` for what each does and understands). They are embedded here, so that whoever links this crate
+//! needs no file; tests that hand a file to another program find it in [`DIRECTORY`].
 
 use std::path::PathBuf;
 
@@ -18,13 +18,15 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// The file of the multiboot kind. It exists where this crate was built, as long as its build directory does.
+    /// The file of the multiboot kind. It exists where this crate was built, as long as its build directory
+    /// does.
     #[must_use]
     pub fn multiboot_path(&self) -> PathBuf {
         PathBuf::from(DIRECTORY).join(format!("{}-multiboot", self.name))
     }
 
-    /// The file of the Linux 64-bit kind. It exists where this crate was built, as long as its build directory does.
+    /// The file of the Linux 64-bit kind. It exists where this crate was built, as long as its build
+    /// directory does.
     #[must_use]
     pub fn linux64_path(&self) -> PathBuf {
         PathBuf::from(DIRECTORY).join(format!("{}-linux64", self.name))
@@ -49,6 +51,6 @@ pub const HELLO_MULTIBOOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hel
 /// The `hello` guest for a loader of the Linux 64-bit boot protocol.
 pub const HELLO_LINUX64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hello-linux64"));
 
-/// A multiboot kernel that boots the Linux 64-bit kernel in its first module, with the second as initrd; for QEMU, which
-/// boots no such kernel itself. Its file is `lxshim-multiboot` in [`DIRECTORY`].
+/// A multiboot kernel that boots the Linux 64-bit kernel in its first module, with the second as initrd; for
+/// QEMU, which boots no such kernel itself. Its file is `lxshim-multiboot` in [`DIRECTORY`].
 pub const LXSHIM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/lxshim-multiboot"));
