@@ -20,7 +20,6 @@ const BLOCK_MAX: u64 = 32 << 10;
 struct Placed {
     start: VirtAddr,
     size: CodeSize,
-    guest_len: u32,
     host: u64,
     host_len: u32,
     marks: Vec<Mark>,
@@ -119,7 +118,6 @@ impl Cache {
         self.blocks.push(Placed {
             start,
             size,
-            guest_len: block.guest_len,
             host,
             host_len: block.code.len() as u32,
             marks: block.marks,
@@ -188,10 +186,9 @@ impl Cache {
         self.link(entry + 1, at);
     }
 
-    /// Makes all blocks stale that have code in `len` bytes from guest-physical `phys`, which lie in one page.
-    /// Returns whether the page holds no more code.
-    pub(crate) fn retire_written(&mut self, phys: u64) -> Vec<u32> {
-        let numbers = self.by_phys.remove(&(phys & !(PAGE - 1))).unwrap_or_default();
+    /// Makes all blocks stale that have code in the guest-physical page at `page`, and says which.
+    pub(crate) fn retire_written(&mut self, page: u64) -> Vec<u32> {
+        let numbers = self.by_phys.remove(&page).unwrap_or_default();
         for &number in &numbers {
             self.retire(number);
         }
@@ -217,13 +214,6 @@ impl Cache {
             set_entry(index, u64::from(index == 0), 0);
         }
         self.generation = self.generation.wrapping_add(1);
-    }
-
-    /// Whether a block covers a guest address.
-    pub(crate) fn covers(&self, number: u32, rip: u64) -> bool {
-        self.blocks
-            .get(number as usize)
-            .is_some_and(|block| rip.wrapping_sub(block.start.0) < u64::from(block.guest_len))
     }
 }
 

@@ -18,6 +18,7 @@ use std::{
 };
 
 use runu_deprivilege::{
+    access::VectorRegisters,
     cpu::{Cpu, Registers},
     translate::{HALF_BITS, Places},
 };
@@ -138,6 +139,34 @@ impl Context {
     /// Whether a signal came since the last call.
     pub(crate) fn take_signal(&self) -> bool {
         self.signalled.swap(0, Ordering::SeqCst) != 0
+    }
+}
+
+/// XSAVE's standard format (Intel SDM vol. 1 §13.4): XMM registers, and the bitmap of components that were saved.
+const XMM: usize = 160;
+const XSTATE_BV: usize = 512;
+/// SSE's bit in that bitmap.
+const SSE: u8 = 1 << 1;
+
+impl Context {
+    /// The guest's XMM registers.
+    pub(crate) fn vectors(&self) -> VectorRegisters {
+        let mut xmm = VectorRegisters::default();
+        // What is in its initial state, zero, is not written by XSAVEOPT.
+        if self.fpu[XSTATE_BV] & SSE != 0 {
+            for (register, bytes) in xmm.iter_mut().zip(self.fpu[XMM..].chunks_exact(16)) {
+                register.copy_from_slice(bytes);
+            }
+        }
+        xmm
+    }
+
+    /// Changes the guest's XMM registers; the upper halves of YMM stay.
+    pub(crate) fn set_vectors(&mut self, xmm: &VectorRegisters) {
+        for (register, bytes) in xmm.iter().zip(self.fpu[XMM..].chunks_exact_mut(16)) {
+            bytes.copy_from_slice(register);
+        }
+        self.fpu[XSTATE_BV] |= SSE;
     }
 }
 

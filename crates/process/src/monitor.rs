@@ -381,43 +381,41 @@ impl Monitor {
         self.context.regs.rip = insn.ip();
         let context = &mut *self.context;
         let flags = context.cpu.kept_flags;
-        match emulate::emulate(insn, &mut context.cpu, &mut context.regs, &mut self.board, &self.host) {
-            Ok(effect) => {
-                if (flags == 0) != (self.context.cpu.kept_flags == 0) {
-                    self.cache.clear();
-                }
-                self.after(effect, resume, generation)
-            }
-            Err(Trap::Unsupported(what)) => Err(self.unrepresentable(insn, &what)),
-            Err(trap) => {
-                self.trap(trap)?;
-                self.go_on();
-                Ok(())
-            }
+        let result = emulate::emulate(insn, &mut context.cpu, &mut context.regs, &mut self.board, &self.host);
+        if (flags == 0) != (self.context.cpu.kept_flags == 0) {
+            self.cache.clear();
         }
+        self.carried_out(result, insn, resume, generation)
     }
 
     fn access(&mut self, insn: &Instruction, resume: u64, generation: u32) -> Result<(), Stop> {
         self.context.regs.rip = insn.ip();
         let context = &mut *self.context;
-        let (legacy, _) = context.fpu.split_at_mut(512);
-        let _ = (legacy, context);
-        match Err(Trap::Unsupported("access".into())) {
-            Ok(effect) => self.after(effect, resume, generation),
-            Err(Trap::Unsupported(what)) => Err(self.unrepresentable(insn, &what)),
+        let mut xmm = context.vectors();
+        let result = access::access(insn, &mut context.cpu, &mut context.regs, &mut xmm, &mut self.board);
+        context.set_vectors(&xmm);
+        self.carried_out(result, insn, resume, generation)
+    }
+
+    /// The virtual CPU did an instruction, or could not.
+    fn carried_out(
+        &mut self,
+        result: Result<Effect, Trap>,
+        insn: &Instruction,
+        resume: u64,
+        generation: u32,
+    ) -> Result<(), Stop> {
+        let effect = match result {
+            Ok(effect) => effect,
+            Err(Trap::Unsupported(what)) => {
+                return Err(End::Unrepresentable { what, address: insn.ip() });
+            }
             Err(trap) => {
                 self.trap(trap)?;
                 self.go_on();
-                Ok(())
+                return Ok(());
             }
-        }
-    }
-
-    fn unrepresentable(&self, insn: &Instruction, what: &str) -> Stop {
-        End::Unrepresentable { what: format!("`{insn}`: {what}"), address: insn.ip() }
-    }
-
-    fn after(&mut self, effect: Effect, resume: u64, generation: u32) -> Result<(), Stop> {
+        };
         match effect {
             Effect::Next | Effect::NextShadowed => {
                 let rip = self.context.regs.rip;
