@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use runu_core::{Blame, Bytes};
 
-use crate::stdio;
+use crate::{failure::Failure, stdio};
 
 /// Runs unikernels: the image as it is, in a sandboxed process, with or without KVM
 #[derive(Debug, Parser)]
@@ -97,8 +97,13 @@ pub(crate) enum DemoKind {
 /// The command line, parsed; or, where help was asked for or a mistake was told, the exit status.
 pub(crate) fn parse() -> Result<Cli, u8> {
     Cli::try_parse().map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => stdio::data(&error.to_string())
-            .map_or_else(|error| crate::failure::Failure::from(error).report(), |()| 0),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            stdio::data(&error.to_string()).map_or_else(|error| Failure::from(error).report(), |()| 0)
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            stdio::words(&error.to_string().trim_end().lines().map(str::to_owned).collect::<Vec<_>>());
+            Blame::User.exit_status()
+        }
         _ => {
             stdio::words(&mistake(&error.to_string()));
             Blame::User.exit_status()

@@ -7,11 +7,16 @@ use std::{
     ffi::CStr,
     fs::File,
     io::{self, Seek, Write},
-    os::{fd::OwnedFd, unix::fs::FileExt},
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStrExt, fs::FileExt},
+    },
+    path::{Path, PathBuf},
 };
 
-use runu_core::{Blame, Blamed, Bytes, Plan, Report, VirtAddr};
-use runu_guest::{Guest, Invocation};
+use runu_core::{Blame, Blamed, Bytes, Plan, Printable, Report, VirtAddr};
+use runu_guest::{DetectError, Guest, Invocation};
+use runu_process::descriptor;
 use runu_sandbox::{CgroupSpec, Ended, Spec};
 use rustix::fs::MemfdFlags;
 
@@ -19,7 +24,7 @@ use crate::{
     cli::MonitorChoice,
     failure::Failure,
     monitor::{self, Fit},
-    open::Opened,
+    open::{self, OpenError, Opened},
     stdio,
     verdict::{self, Verdict},
 };
@@ -36,20 +41,46 @@ const MEMORY_BESIDE_GUEST: Bytes = Bytes::mib(128);
 /// Processes in a sandbox: the supervisor and the guest's.
 const PROCESSES: u32 = 2;
 
-/// Descriptors of the guest's process besides standard input, output and error (`runu_process::guest_main`).
-mod descriptor {
-    pub(super) const PLAN: i32 = 3;
-    pub(super) const KERNEL: i32 = 4;
-    pub(super) const INITRD: i32 = 5;
-    pub(super) const REPORT: i32 = 6;
-}
-
 /// A kernel: its file, and the bytes in it.
 pub(crate) struct Kernel {
+    /// What the user calls it.
+    pub(crate) name: PathBuf,
     /// What the guest's process reads.
     pub(crate) file: File,
     /// What is looked at here.
     pub(crate) bytes: Vec<u8>,
+}
+
+/// The file named is no kernel that runs.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}` is not a kernel that runu can run", Printable(name.as_os_str().as_bytes()))]
+pub(crate) struct KernelError {
+    name: PathBuf,
+    source: DetectError,
+}
+
+impl Blamed for KernelError {
+    fn blame(&self) -> Blame {
+        self.source.blame()
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.source.hint()
+    }
+}
+
+impl Kernel {
+    /// Opens and reads the kernel file at `path`.
+    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+        let mut opened = open::open(path, "kernel")?;
+        let bytes = open::contents(&mut opened, path, "kernel")?;
+        Ok(Kernel { name: path.to_path_buf(), file: opened.file, bytes })
+    }
+
+    /// What it is.
+    pub(crate) fn detect(&self) -> Result<Guest, KernelError> {
+        runu_guest::detect(&self.bytes).map_err(|source| KernelError { name: self.name.clone(), source })
+    }
 }
 
 /// What the user wants.
@@ -96,12 +127,12 @@ impl Blamed for StartError {
 /// Runs the guest to its end.
 pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
     stdio::require_stdout()?;
-    let guest = runu_guest::detect(&kernel.bytes)?;
+    let guest = kernel.detect()?;
     let monitor = monitor::choose(wishes.monitor, &guest)?;
     let command_line = runu_guest::command_line(&guest, &wishes.invocation)?;
     let initrd_size = wishes.initrd.as_ref().map(|initrd| initrd.size);
     let plan = runu_guest::plan(&guest, command_line, wishes.memory, initrd_size)?;
-    let Kernel { file: kernel, bytes } = kernel;
+    let Kernel { file: kernel, bytes, .. } = kernel;
     // A megabyte less to hold while the guest runs; on a bad end the file is read again.
     drop(bytes);
     let (report, report_writer) = io::pipe().map_err(channel("report pipe"))?;

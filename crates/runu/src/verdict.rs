@@ -6,10 +6,8 @@
 use std::io::Read;
 
 use runu_core::{End, Report, VirtAddr};
+use runu_process::descriptor::REPORT_MAX;
 use runu_sandbox::How;
-
-/// Most bytes of a report that are read: what a pipe holds by default (pipe(7)).
-const REPORT_MAX: u64 = 64 << 10;
 
 /// How a guest ended, for people and for the exit status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +24,7 @@ pub(crate) enum Verdict {
 pub(crate) fn read_report(pipe: impl Read) -> Option<Report> {
     let mut bytes = Vec::new();
     // The other end is closed when the process is gone; an error means the same as a report that is not there.
-    pipe.take(REPORT_MAX).read_to_end(&mut bytes).ok()?;
+    pipe.take(REPORT_MAX as u64).read_to_end(&mut bytes).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 

@@ -32,13 +32,14 @@ pub(crate) fn demo(flags: &DemoFlags, began: u64) -> Result<u8, Failure> {
         DemoKind::Linux64 => runu_guests::HELLO_LINUX64,
     };
     let file = start::memory_file(c"hello", image).map_err(DemoError)?;
+    let kernel = Kernel { name: "hello".into(), file, bytes: image.to_vec() };
     let wishes = Wishes {
         monitor: MonitorChoice::Auto,
         memory: MEMORY,
         invocation: Invocation { argv0: b"hello".to_vec(), ..Invocation::default() },
         initrd: None,
     };
-    let life = start::start(Kernel { file, bytes: image.to_vec() }, wishes)?;
+    let life = start::start(kernel, wishes)?;
     stdio::data(&telling(&life, began))?;
     Ok(life.conclude())
 }

@@ -8,7 +8,8 @@ use crate::{
     cli::InspectFlags,
     failure::Failure,
     monitor::{self, Fit},
-    open, stdio, table,
+    start::Kernel,
+    stdio, table,
 };
 
 /// What is told about a file; `--json` prints it as it is.
@@ -23,9 +24,7 @@ struct Facts<'a> {
 /// Tells the facts on stdout.
 pub(crate) fn inspect(flags: &InspectFlags) -> Result<u8, Failure> {
     stdio::require_stdout()?;
-    let mut opened = open::open(&flags.file, "kernel")?;
-    let bytes = open::contents(&mut opened, &flags.file, "kernel")?;
-    let guest = runu_guest::detect(&bytes)?;
+    let guest = Kernel::open(&flags.file)?.detect()?;
     let facts = Facts { guest: &guest, monitors: monitor::fits(&guest) };
     stdio::data(&if flags.json { json(&facts)? } else { told(&facts) })?;
     Ok(0)
@@ -72,8 +71,13 @@ pub(crate) fn boot_protocol(boot: Option<BootProtocol>) -> &'static str {
 }
 
 fn describe_segment(segment: &Segment) -> String {
-    let Segment { addr, file_len, mem_len, .. } = segment;
-    format!("{addr}, {} in memory, {} of them in the file", Bytes(*mem_len), Bytes(*file_len))
+    let Segment { addr, file_len, mem_len, file_offset: _ } = segment;
+    let from_file = match file_len {
+        0 => "none".to_owned(),
+        _ if file_len == mem_len => "all".to_owned(),
+        _ => Bytes(*file_len).to_string(),
+    };
+    format!("{addr}: {}, {from_file} from the file", Bytes(*mem_len))
 }
 
 fn describe_fit(fit: &Fit) -> String {

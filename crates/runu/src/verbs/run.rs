@@ -21,8 +21,7 @@ use crate::{
 pub(crate) fn run(flags: RunFlags, began: u64) -> Result<u8, Failure> {
     let (path, arguments) = split(flags.command);
     let path = Path::new(&path);
-    let mut opened = open::open(path, "kernel")?;
-    let bytes = open::contents(&mut opened, path, "kernel")?;
+    let kernel = Kernel::open(path)?;
     let initrd = flags.initrd.as_deref().map(|path| open::open(path, "initrd")).transpose()?;
     let wishes = Wishes {
         monitor: flags.monitor,
@@ -36,7 +35,7 @@ pub(crate) fn run(flags: RunFlags, began: u64) -> Result<u8, Failure> {
         },
         initrd,
     };
-    let life = start::start(Kernel { file: opened.file, bytes }, wishes)?;
+    let life = start::start(kernel, wishes)?;
     if flags.debug {
         stdio::words(&debug_lines(&life, began));
     }
