@@ -179,13 +179,13 @@ impl GuestMemory {
     ///
     /// When `size` is below [`Self::MIN`] or above [`Self::MAX`], or when the host refuses the file or its mapping.
     pub fn new(size: Bytes) -> Result<Self, MemoryError> {
-        let size = Bytes(size.0 / PAGE * PAGE);
         if size < Self::MIN {
             return Err(MemoryError::TooSmall(size));
         }
         if size > Self::MAX {
             return Err(MemoryError::TooLarge(size));
         }
+        let size = Bytes(size.0 / PAGE * PAGE);
         let file = memory_file(size).map_err(|source| MemoryError::File { size, source })?;
         let file = Arc::new(file);
         let len = usize::try_from(size.0).map_err(|_| MemoryError::TooLarge(size))?;

@@ -1,5 +1,7 @@
 //! What a kernel finds when it is entered.
 
+mod random;
+
 use std::{
     fs::File,
     io::{Seek, SeekFrom, Write},
