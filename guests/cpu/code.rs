@@ -152,7 +152,7 @@ fn indirect_jumps() -> Outcome {
     equal("by register", sum, 16 * 4321)?;
     let functions: [fn(u64) -> u64; 3] = [|it| it + 1, |it| it * 3, |it| it ^ 0x55];
     let called = (0..300).fold(1_u64, |value, index| black_box(functions)[index % 3](value) & 0xffff);
-    let direct = (0..100).fold(1_u64, |value, _| (((value + 1) & 0xffff) * 3 & 0xffff) ^ 0x55);
+    let direct = (0..100).fold(1_u64, |value, _| ((((value + 1) & 0xffff) * 3) & 0xffff) ^ 0x55);
     equal("calls through a table", called, direct)
 }
 
@@ -299,7 +299,7 @@ fn rewritten_code() -> Outcome {
         let new = returning(0x77);
         asm!("rep movsb", inout("rcx") 6_u64 => _, inout("rsi") new.as_ptr() => _, inout("rdi") code => _);
         equal("after rep movsb", call_code(128), 0x77)?;
-        let new = 0xc3_0000_0099_b8_u64; // mov eax, 0x99; ret
+        let new = 0xc300_0000_99b8_u64; // mov eax, 0x99; ret
         asm!("movq {x}, {new}", "movq [{at}], {x}", x = out(xmm_reg) _, new = in(reg) new, at = in(reg) code);
         equal("after sse", call_code(128), 0x99)?;
         asm!("lock xadd dword ptr [{}], {:e}", in(reg) code + 1, inout(reg) 1 => _);

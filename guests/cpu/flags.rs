@@ -7,6 +7,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check { name: "arithmetic-flags", run: arithmetic_flags },
     Check { name: "lahf-sahf", run: lahf_sahf },
     Check { name: "flags-through-calls", run: flags_through_calls },
+    Check { name: "alignment-flag", run: alignment_flag },
     Check { name: "computation-interrupted", run: computation_interrupted },
 ];
 
@@ -75,6 +76,32 @@ fn flags_through_calls() -> Outcome {
         );
     }
     equal("flags", flags & ARITHMETIC, 0x95)
+}
+
+/// Privilege 0 may set the flag that checks alignment, and is not checked.
+fn alignment_flag() -> Outcome {
+    const ALIGNMENT: u64 = 1 << 18;
+    let words = [0_u64, 0x1122_3344];
+    let (read, kept): (u64, u64);
+    // SAFETY: reads within the array; flags are as they were at the end.
+    unsafe {
+        asm!(
+            "pushfq",
+            "pushfq",
+            "or qword ptr [rsp], {flag}",
+            "popfq",
+            "mov {read}, [{words} + 7]",
+            "pushfq",
+            "pop {kept}",
+            "popfq",
+            flag = const ALIGNMENT,
+            words = in(reg) words.as_ptr(),
+            read = out(reg) read,
+            kept = out(reg) kept,
+        );
+    }
+    equal("read", read, 0x11_2233_4400)?;
+    equal("flag", kept & ALIGNMENT, ALIGNMENT)
 }
 
 /// A long computation in which the flags of every step go into the result.

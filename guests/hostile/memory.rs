@@ -21,19 +21,19 @@ fn print_fault(what: &str, address: u64, Record { frame, cr2, .. }: &Record) {
     }
 }
 
-/// Reads a word, if it can be read.
-fn read(address: u64) -> Result<u64, Record> {
+/// Reads a word, which is worth nothing if there was an exception.
+fn read(address: u64) -> (u64, Option<Record>) {
     let value;
     // SAFETY: a read changes nothing; faults are caught.
     unsafe { faulting!("mov {0}, [{0}]"; inout(reg) address => value) };
-    trap::last().map_or(Ok(value), Err)
+    (value, trap::last())
 }
 
 pub(crate) fn peek(address: u64) {
     catch();
     match read(address) {
-        Ok(value) => println!("peek {address:#x} = {value:#018x}"),
-        Err(record) => print_fault("peek", address, &record),
+        (value, None) => println!("peek {address:#x} = {value:#018x}"),
+        (_, Some(record)) => print_fault("peek", address, &record),
     }
     trap::forget_exceptions();
 }
@@ -44,7 +44,7 @@ pub(crate) fn scan(start: u64, end: u64, step: u64) {
     let (mut readable, mut first) = (0, None);
     let mut at = start;
     while at < end && step > 0 {
-        if read(at).is_ok() {
+        if read(at).1.is_none() {
             readable += 1;
             first = first.or(Some(at));
         }

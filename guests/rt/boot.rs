@@ -2,7 +2,8 @@
 //! page.
 
 use crate::cell::OneCpu;
-use crate::cmdline::{self, CommandLine};
+use crate::cmdline::{CommandLine, MAX_LINE, MAX_WORDS};
+use crate::{power, println};
 use core::slice;
 
 /// Which entry was taken.
@@ -66,6 +67,9 @@ static BOOT: OneCpu<Boot> = OneCpu::new(Boot {
     ram_len: 0,
 });
 
+static TEXT: OneCpu<[u8; MAX_LINE]> = OneCpu::new([0; MAX_LINE]);
+static WORDS: OneCpu<[&[u8]; MAX_WORDS]> = OneCpu::new([&[]; MAX_WORDS]);
+
 /// Reads the loader's information at `info`; `kind` is what `entry.s` says.
 ///
 /// # Safety
@@ -81,7 +85,12 @@ pub(crate) unsafe fn read(kind: u64, info: usize) -> &'static Boot {
             _ => read_zero_page(boot, info),
         }
     };
-    cmdline::parse(boot.line, &mut boot.cmdline);
+    if boot.line.len() > MAX_LINE {
+        println!("command line too long");
+        power::crash();
+    }
+    // SAFETY: the only use of both.
+    unsafe { boot.cmdline.read(boot.line, TEXT.get(), WORDS.get()) };
     boot
 }
 

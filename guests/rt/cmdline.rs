@@ -5,13 +5,10 @@
 //! arguments. Of the parameters only `env.vars` is known, as a list (`env.vars=[ "A=b" "C=d e" ]`) or one by
 //! one (`env.vars=A=b`).
 
-use crate::cell::OneCpu;
-use crate::power;
-
-/// The longest line, in bytes.
-const MAX_LINE: usize = 4096;
+/// The longest line, in bytes; a longer one ends Unikraft.
+pub const MAX_LINE: usize = 4095;
 /// The most words that are kept; Unikraft keeps 60.
-const MAX_WORDS: usize = 256;
+pub const MAX_WORDS: usize = 256;
 /// The most environment variables that are kept; Unikraft keeps 8.
 const MAX_ENV: usize = 64;
 
@@ -24,7 +21,22 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    pub(crate) const EMPTY: Self = Self { argv: [&[]; MAX_WORDS], argc: 0, env: [&[]; MAX_ENV], env_len: 0 };
+    /// Neither arguments nor environment.
+    pub const EMPTY: Self = Self { argv: [&[]; MAX_WORDS], argc: 0, env: [&[]; MAX_ENV], env_len: 0 };
+
+    /// Reads a line of at most [`MAX_LINE`] bytes. The words go to `text`, without their quotes and
+    /// backslashes, and are listed in `words`.
+    pub fn read(&mut self, line: &[u8], text: &'static mut [u8], words: &mut [&'static [u8]; MAX_WORDS]) {
+        let Some((name, rest)) = split(line, text, words).split_first() else { return };
+        let (parameters, arguments) = match rest.iter().position(|word| *word == b"--") {
+            Some(at) if at > 0 => (&rest[..at], &rest[at + 1..]),
+            _ => (&[][..], rest),
+        };
+        self.argc = 1 + arguments.len();
+        self.argv[0] = name;
+        self.argv[1..self.argc].copy_from_slice(arguments);
+        self.read_environment(parameters);
+    }
 
     /// The arguments; the first is the program's name.
     pub fn argv(&self) -> &[&'static [u8]] {
@@ -51,6 +63,28 @@ impl CommandLine {
         self.value(name).map(decimal)
     }
 
+    fn read_environment(&mut self, parameters: &[&'static [u8]]) {
+        let mut in_list = false;
+        for word in parameters {
+            let mut value = match word.strip_prefix(b"env.vars=") {
+                _ if in_list => *word,
+                Some(value) => value,
+                None => continue,
+            };
+            if let Some(first) = value.strip_prefix(b"[").filter(|_| !in_list) {
+                in_list = true;
+                value = first;
+            }
+            if in_list && let Some(last) = value.strip_suffix(b"]") {
+                in_list = false;
+                value = last;
+            }
+            if !value.is_empty() {
+                self.push_env(value);
+            }
+        }
+    }
+
     fn push_env(&mut self, variable: &'static [u8]) {
         if self.env_len < MAX_ENV {
             self.env[self.env_len] = variable;
@@ -72,83 +106,43 @@ pub fn hexadecimal(digits: &[u8]) -> u64 {
     digits.fold(0, |number, digit| number << 4 | u64::from(digit))
 }
 
-/// The words of the line, without their quotes and backslashes.
-static TEXT: OneCpu<[u8; MAX_LINE]> = OneCpu::new([0; MAX_LINE]);
-static WORDS: OneCpu<[&'static [u8]; MAX_WORDS]> = OneCpu::new([&[]; MAX_WORDS]);
-
-/// Splits `line` into parameters and arguments; a line that is too long ends the guest, as it ends Unikraft.
-pub(crate) fn parse(line: &[u8], into: &mut CommandLine) {
-    if line.len() >= MAX_LINE {
-        crate::println!("command line too long");
-        power::crash();
-    }
-    // SAFETY: called once, at the start.
-    let words = unsafe { split(line, TEXT.get(), WORDS.get()) };
-    let Some((name, rest)) = words.split_first() else { return };
-    let (parameters, arguments) = match rest.iter().position(|word| *word == b"--") {
-        Some(at) if at > 0 => (&rest[..at], &rest[at + 1..]),
-        _ => (&[][..], rest),
-    };
-    into.argc = 1 + arguments.len();
-    into.argv[0] = name;
-    into.argv[1..into.argc].copy_from_slice(arguments);
-    read_environment(parameters, into);
-}
-
-fn read_environment(parameters: &[&'static [u8]], into: &mut CommandLine) {
-    let mut in_list = false;
-    for word in parameters {
-        let mut value = match word.strip_prefix(b"env.vars=") {
-            _ if in_list => *word,
-            Some(value) => value,
-            None => continue,
-        };
-        if let Some(first) = value.strip_prefix(b"[").filter(|_| !in_list) {
-            in_list = true;
-            value = first;
-        }
-        if in_list && let Some(last) = value.strip_suffix(b"]") {
-            in_list = false;
-            value = last;
-        }
-        if !value.is_empty() {
-            into.push_env(value);
-        }
-    }
-}
-
 /// Cuts the line at spaces outside quotes; empty words vanish, words beyond the capacity are dropped.
-fn split<'a>(line: &[u8], text: &'static mut [u8], words: &'a mut [&'static [u8]]) -> &'a [&'static [u8]] {
-    let mut text = text;
+fn split<'a>(
+    line: &[u8],
+    mut text: &'static mut [u8],
+    words: &'a mut [&'static [u8]],
+) -> &'a [&'static [u8]] {
     let (mut count, mut size) = (0, 0);
     let mut quote = None;
-    let mut bytes = line.iter().copied().chain([b' ']).peekable();
-    while let Some(byte) = bytes.next() {
+    let mut bytes = line.iter().copied().peekable();
+    while count < words.len() {
+        let byte = bytes.next();
         let kept = match (quote, byte) {
-            (None, b' ' | b'\t' | b'\n' | b'\r' | 0x0b) => {
-                if size > 0 && count < words.len() {
+            (_, None) | (None, Some(b' ' | b'\t' | b'\n' | b'\r' | 0x0b)) => {
+                if size > 0 {
                     let (word, rest) = text.split_at_mut(size);
                     (words[count], text) = (word, rest);
                     (count, size) = (count + 1, 0);
                 }
+                if byte.is_none() {
+                    break;
+                }
                 continue;
             }
-            (None, b'\'' | b'"') => {
-                quote = Some(byte);
+            (None, Some(b'\'' | b'"')) => {
+                quote = byte;
                 continue;
             }
-            (Some(open), close) if open == close => {
+            (Some(_), _) if quote == byte => {
                 quote = None;
                 continue;
             }
-            (None, b'\\') => bytes.next().unwrap_or(b'\\'),
-            (Some(b'"'), b'\\') => bytes.next_if(|next| matches!(next, b'"' | b'\\')).unwrap_or(b'\\'),
-            _ => byte,
+            (None, Some(b'\\')) => bytes.next().unwrap_or(b'\\'),
+            (Some(b'"'), Some(b'\\')) => bytes.next_if(|next| matches!(next, b'"' | b'\\')).unwrap_or(b'\\'),
+            (_, Some(byte)) => byte,
         };
-        if count < words.len() {
-            text[size] = kept;
-            size += 1;
-        }
+        text[size] = kept;
+        size += 1;
     }
     &words[..count]
 }

@@ -39,6 +39,12 @@ impl Guest {
     }
 }
 
+/// The file of [`LXSHIM`]. It exists where this crate was built, as long as its build directory does.
+#[must_use]
+pub fn lxshim_path() -> PathBuf {
+    PathBuf::from(DIRECTORY).join("lxshim-multiboot")
+}
+
 /// Every guest, in no particular order.
 pub const ALL: &[Guest] = include!(concat!(env!("OUT_DIR"), "/table.rs"));
 
@@ -52,5 +58,5 @@ pub const HELLO_MULTIBOOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hel
 pub const HELLO_LINUX64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hello-linux64"));
 
 /// A multiboot kernel that boots the Linux 64-bit kernel in its first module, with the second as initrd; for
-/// QEMU, which boots no such kernel itself. Its file is `lxshim-multiboot` in [`DIRECTORY`].
+/// QEMU, which boots no such kernel itself.
 pub const LXSHIM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/lxshim-multiboot"));
