@@ -117,11 +117,14 @@ impl Blamed for SandboxError {
             SandboxError::Step { step: Step::Clone, source: Errno::INVAL } => {
                 "use a kernel with pid, mount, network, ipc and uts namespaces"
             }
+            SandboxError::Step { source: Errno::NOSYS, .. } => {
+                "use Linux 5.11 or later, and let the container around this process permit its system calls"
+            }
             SandboxError::Step { step: Step::OwnExecutable | Step::UserMap, source: Errno::NOENT } => {
                 "mount a proc file system on /proc"
             }
             SandboxError::Step { step: Step::PivotRoot, source: Errno::INVAL } => {
-                "run from a root file system that is a mount, not the initial ramfs"
+                "run where the root directory is that of a mount: not in a chroot and not in the initial ramfs"
             }
             SandboxError::Step { step: Step::Exec, source: Errno::ACCESS } => {
                 "let everyone execute the file of this program: the guest process runs it as a user of its own"

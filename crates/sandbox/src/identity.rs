@@ -1,7 +1,7 @@
 //! Who the guest process is: a user that owns nothing and may do nothing.
 //!
 //! A caller with the privileges to become anyone gives the sandbox a user of its own, otherwise unused, and no user
-//! namespace. Every other caller makes a user namespace that holds nobody but the caller, under the same number, and
+//! namespace. Every other caller makes a user namespace that holds nobody but the caller, who is called `nobody` there, and
 //! gives up the privileges that this grants before any guest runs. Supplementary groups of an ordinary user stay: the
 //! kernel lets nobody drop them who could not have added them (user_namespaces(7), "setgroups"). They open no file where
 //! there is no file.
@@ -29,7 +29,11 @@ pub(crate) enum Identity {
 /// (systemd, "Users, Groups, UIDs and GIDs on systemd Systems", leaves 0x70000000 to 0x7ffdffff unused).
 const FIRST_ID: u32 = 0x7200_0000;
 
-/// `nobody`: for where the other range does not exist because we are in someone's user namespace.
+/// Process ids are less than 2^22 (proc(5), `pid_max`), and the caller's is not used again while its sandbox exists.
+const PIDS: u32 = (1 << 22) - 1;
+
+/// The user that owns nothing by convention: the name of every caller in its own user namespace, and the best there is
+/// where we are already in someone's user namespace, in which the other range does not exist.
 const NOBODY: u32 = 65534;
 
 impl Identity {
@@ -37,12 +41,16 @@ impl Identity {
     pub(crate) fn choose() -> Result<Self, Errno> {
         let needed =
             CapabilitySet::SYS_ADMIN | CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETPCAP;
-        if rustix::thread::capabilities(None)?.effective.contains(needed) {
-            let pid = rustix::process::getpid().as_raw_nonzero().get().cast_unsigned();
-            return Ok(Identity::Own { id: FIRST_ID + (pid & 0x3f_ffff) });
+        if rustix::thread::capabilities(None)?.effective.contains(needed)
+            && let Some(id) = unused_id()?
+        {
+            return Ok(Identity::Own { id });
         }
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        Ok(Identity::Mapped { uid_map: format!("{uid} {uid} 1\n"), gid_map: format!("{gid} {gid} 1\n") })
+        Ok(Identity::Mapped {
+            uid_map: format!("{NOBODY} {uid} 1\n"),
+            gid_map: format!("{NOBODY} {gid} 1\n"),
+        })
     }
 
     /// What this identity adds to the namespaces of the clone.
@@ -76,19 +84,40 @@ impl Identity {
         sys::empty_bounding_set()?;
         if let Identity::Own { id } = *self {
             rustix::thread::set_thread_groups(&[])?;
-            match become_user(id) {
-                Err(Errno::INVAL) => become_user(NOBODY)?,
-                result => result?,
-            }
+            let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+            rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+            rustix::thread::set_thread_res_uid(uid, uid, uid)?;
         }
         drop_capabilities()
     }
 }
 
-fn become_user(id: u32) -> Result<(), Errno> {
-    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid)
+/// A user and group number that owns nothing; none where the user namespace that we are in holds too few numbers.
+fn unused_id() -> Result<Option<u32>, Errno> {
+    /// Inode number of the first user namespace (linux/proc_ns.h, `PROC_USER_INIT_INO`), which holds all numbers.
+    const FIRST_NAMESPACE: u64 = 0xefff_fffd;
+    if rustix::fs::stat(c"/proc/self/ns/user")?.st_ino == FIRST_NAMESPACE {
+        let pid = rustix::process::getpid().as_raw_nonzero().get().cast_unsigned();
+        return Ok(Some(FIRST_ID + (pid & PIDS)));
+    }
+    let holds = |path: &str, id| std::fs::read_to_string(path).is_ok_and(|text| map_holds(&text, id));
+    let nobody = holds("/proc/self/uid_map", NOBODY)
+        && holds("/proc/self/gid_map", NOBODY)
+        && std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "allow");
+    Ok(nobody.then_some(NOBODY))
+}
+
+/// Whether the number `id` is in a map of lines `FIRST-INSIDE FIRST-OUTSIDE COUNT` (user_namespaces(7)).
+fn map_holds(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse::<u64>);
+        match (numbers.next(), numbers.next(), numbers.next()) {
+            (Some(Ok(first)), Some(Ok(_)), Some(Ok(count))) => {
+                u64::from(id).checked_sub(first).is_some_and(|offset| offset < count)
+            }
+            _ => false,
+        }
+    })
 }
 
 /// Gives up every capability that this thread holds or could pass on.
@@ -100,4 +129,22 @@ pub(crate) fn drop_capabilities() -> Result<(), Errno> {
         this_thread,
         CapabilitySets { effective: none, permitted: none, inheritable: none },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn map_with_the_number_in_any_of_its_ranges_holds_it() {
+        assert!(map_holds("         0          0 4294967295\n", NOBODY));
+        assert!(map_holds("0 100000 1000\n1000 1000 1\n1001 101000 64536\n", NOBODY));
+    }
+
+    #[test]
+    fn map_without_the_number_does_not_hold_it() {
+        for map in ["", "0 1000 1\n", "0 100000 65534\n", "65535 0 1\n", "0 0\n", "x y z\n"] {
+            assert!(!map_holds(map, NOBODY), "{map:?}");
+        }
+    }
 }

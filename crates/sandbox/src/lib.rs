@@ -12,6 +12,8 @@
 //! [`run`] is the whole life of a sandbox, seen from the caller. The guest process calls [`guest_lockdown`] and
 //! [`seccomp::install`] before it does anything for a guest.
 //!
+//! Needs Linux 5.11 (`CLOSE_RANGE_CLOEXEC`; `clone3` with `CLONE_INTO_CGROUP` and process descriptors are older) and /proc.
+//!
 //! Architecture invariant: no step is skipped because it failed. What a host cannot give is an error, with one exception
 //! that the caller sees in [`Ended`]: an ordinary user's limits on memory and processes ([`Limits::Unavailable`]).
 

@@ -234,7 +234,32 @@ fn parse_oom_kills(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
+
+    #[test]
+    fn group_with_a_process_left_in_it_kills_and_removes() -> Result<(), Box<dyn std::error::Error>> {
+        let name = format!("runu-test-left-{}", std::process::id());
+        let group = Places::find().and_then(|places| Group::separate(&places, &name, (Controller::Pids, 4)));
+        let group = match group {
+            Ok(group) => group,
+            Err(obstacle) => {
+                eprintln!("skipped: no version-1 group here: {obstacle:?}");
+                return Ok(());
+            }
+        };
+        let path = group.path.clone();
+        // Waits for input that never comes.
+        let mut left = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        fs::write(path.join("cgroup.procs"), left.id().to_string())?;
+
+        group.remove()?;
+
+        assert!(!path.exists());
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&left.wait()?), Some(libc::SIGKILL));
+        Ok(())
+    }
 
     #[test]
     fn oom_kills_of_either_version_are_counted() {

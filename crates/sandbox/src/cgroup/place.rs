@@ -1,7 +1,8 @@
 //! Where this host keeps its control groups, and where in them this process is.
 
 use std::{
-    fs,
+    fs::File,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -45,7 +46,11 @@ impl Places {
     /// Reads them from the kernel.
     pub(crate) fn find() -> Result<Self, Obstacle> {
         const PATH: &str = "/proc/self/cgroup";
-        let text = fs::read_to_string(PATH).map_err(|error| Obstacle::Host(format!("{PATH}: {error}")))?;
+        // Room for all of it at once: the kernel makes the text anew for every read.
+        let mut text = String::with_capacity(4096);
+        File::open(PATH)
+            .and_then(|mut file| file.read_to_string(&mut text))
+            .map_err(|error| Obstacle::Host(format!("cannot read {PATH}: {error}")))?;
         let places = Self::parse(&text);
         if places == (Places { separate: Vec::new(), unified: None }) {
             return Err(Obstacle::Host("the kernel has no control groups for memory or processes".into()));

@@ -99,6 +99,7 @@ fn suffer(harm: &str) -> Result<(), Box<dyn Error>> {
             rustix::process::setsid()?;
             File::open(std::env::var("RUNU_TEST_TERMINAL")?).map(std::mem::forget)?;
         }
+        "user-namespace" => enter_user_namespace()?,
         "no-user-namespaces" => forbid_user_namespaces()?,
         other => return Err(format!("unknown harm {other}").into()),
     }
@@ -110,8 +111,8 @@ fn ignore(signal: libc::c_int) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// Enters a user namespace in which no further one can be made, as an ordinary user.
-fn forbid_user_namespaces() -> Result<(), Box<dyn Error>> {
+/// Becomes root of a user namespace that holds nobody else.
+fn enter_user_namespace() -> Result<(), Box<dyn Error>> {
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     // SAFETY: this process has one thread.
     if unsafe { libc::unshare(libc::CLONE_NEWUSER) } != 0 {
@@ -119,7 +120,12 @@ fn forbid_user_namespaces() -> Result<(), Box<dyn Error>> {
     }
     std::fs::write("/proc/self/setgroups", "deny")?;
     std::fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
-    std::fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
+    Ok(std::fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?)
+}
+
+/// Enters a user namespace in which no further one can be made, as an ordinary user.
+fn forbid_user_namespaces() -> Result<(), Box<dyn Error>> {
+    enter_user_namespace()?;
     std::fs::write("/proc/sys/user/max_user_namespaces", "0")?;
     let none = CapabilitySet::empty();
     let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };

@@ -24,6 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("caller_killed_takes_the_sandbox_with_it", caller_killed_takes_the_sandbox_with_it),
     ("supervisor_killed_takes_the_guest_with_it", supervisor_killed_takes_the_guest_with_it),
     ("caller_with_closed_stdio_gives_null_devices", caller_with_closed_stdio_gives_null_devices),
+    ("root_of_a_small_user_namespace_makes_its_own", root_of_a_small_user_namespace_makes_its_own),
     ("user_without_user_namespaces_is_told_the_setting", user_without_user_namespaces_is_told_the_setting),
 ];
 
@@ -114,6 +115,14 @@ fn caller_with_closed_stdio_gives_null_devices() -> Outcome {
     let caller = caller::command("closed-stdio", &["standard"]).output()?;
     // Device 1:3 is /dev/null (Linux allocated devices, admin-guide/devices.txt).
     expect("standard descriptors", String::from_utf8(caller.stdout)?.as_str(), "1:3\n1:3\n1:3\n")?;
+    expect("the status", caller.status.code(), Some(0))
+}
+
+fn root_of_a_small_user_namespace_makes_its_own() -> Outcome {
+    let caller = caller::command("user-namespace", &["facts"]).output()?;
+    let told = String::from_utf8(caller.stdout)?;
+    let has = |line| told.lines().any(|told| told == line);
+    expect("facts", has("uid=65534") && has("gid=65534") && has("capabilities=0") && has("root=0"), true)?;
     expect("the status", caller.status.code(), Some(0))
 }
 
