@@ -14,6 +14,11 @@ mod integer;
 mod strings;
 mod vector;
 
+#[cfg(test)]
+mod native;
+#[cfg(test)]
+mod tests;
+
 use iced_x86::{Instruction, Mnemonic as M};
 
 use crate::{

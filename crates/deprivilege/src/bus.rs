@@ -24,3 +24,6 @@ pub trait Bus {
     /// Writes the low `size` bytes (1, 2 or 4) of `value` to a port. Where no device is, nothing happens.
     fn port_out(&mut self, port: u16, size: u8, value: u32);
 }
+
+#[cfg(test)]
+pub(crate) mod fake;

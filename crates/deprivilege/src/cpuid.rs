@@ -49,3 +49,6 @@ pub fn cpuid(leaf: u32, subleaf: u32, cpu: &Cpu, host: &Host) -> [u32; 4] {
     }
     answer
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,11 @@ mod strings;
 mod tables;
 mod transfer;
 
+#[cfg(test)]
+pub(crate) mod rig;
+#[cfg(test)]
+mod tests;
+
 use iced_x86::{Instruction, Mnemonic as M};
 use runu_core::VirtAddr;
 

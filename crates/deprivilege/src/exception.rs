@@ -198,3 +198,6 @@ fn after(first: Event, second: u8) -> Outcome {
         (Class::Contributory | Class::PageFault, _) => Outcome::DoubleFault,
     }
 }
+
+#[cfg(test)]
+mod tests;

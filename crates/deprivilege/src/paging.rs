@@ -114,3 +114,6 @@ pub fn walk(
     // The last level always returns.
     Err(NotMapped::NotPresent)
 }
+
+#[cfg(test)]
+mod tests;
