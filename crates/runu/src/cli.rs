@@ -74,6 +74,10 @@ pub(crate) struct DemoFlags {
     /// Which of the two kinds of kernel to run
     #[arg(long, value_enum, default_value_t = DemoKind::Multiboot, value_name = "KIND")]
     pub(crate) kind: DemoKind,
+
+    /// Do not run the kernel but write it to FILE, for `runu inspect` and `runu run`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
 }
 
 /// What `--monitor` takes.

@@ -1,6 +1,8 @@
 //! `runu demo`: runs the built-in unikernel and tells what happened.
 
-use runu_core::{Blame, Blamed, Bytes};
+use std::{fs, io, os::unix::ffi::OsStrExt, path::PathBuf};
+
+use runu_core::{Blame, Blamed, Bytes, Printable};
 use runu_guest::Invocation;
 
 use crate::{
@@ -14,14 +16,30 @@ use crate::{
 /// Memory of the demo's guest: as much as `runu run` gives by default.
 const MEMORY: Bytes = Bytes::mib(64);
 
-/// The built-in guest could not be put where its process can read it.
+/// Why the built-in guest could not be put where it can be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make a memory file for the built-in guest")]
-struct DemoError(#[source] std::io::Error);
+enum DemoError {
+    /// No memory file.
+    #[error("cannot make a memory file for the built-in kernel")]
+    MemoryFile(#[source] io::Error),
+    /// `--save` failed.
+    #[error("cannot write the built-in kernel to `{}`", Printable(path.as_os_str().as_bytes()))]
+    Save { path: PathBuf, source: io::Error },
+}
 
 impl Blamed for DemoError {
     fn blame(&self) -> Blame {
-        Blame::Host
+        match self {
+            DemoError::MemoryFile(_) => Blame::Host,
+            DemoError::Save { .. } => Blame::User,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            DemoError::MemoryFile(_) => None,
+            DemoError::Save { .. } => Some("name a file in a folder that you may write to".to_owned()),
+        }
     }
 }
 
@@ -31,7 +49,11 @@ pub(crate) fn demo(flags: &DemoFlags, began: u64) -> Result<u8, Failure> {
         DemoKind::Multiboot => runu_guests::HELLO_MULTIBOOT,
         DemoKind::Linux64 => runu_guests::HELLO_LINUX64,
     };
-    let file = start::memory_file(c"hello", image).map_err(DemoError)?;
+    if let Some(path) = &flags.save {
+        fs::write(path, image).map_err(|source| DemoError::Save { path: path.clone(), source })?;
+        return Ok(0);
+    }
+    let file = start::memory_file(c"hello", image).map_err(DemoError::MemoryFile)?;
     let kernel = Kernel { name: "hello".into(), file, bytes: image.to_vec() };
     let wishes = Wishes {
         monitor: MonitorChoice::Auto,
@@ -47,9 +69,13 @@ pub(crate) fn demo(flags: &DemoFlags, began: u64) -> Result<u8, Failure> {
 /// What happened, as rows of a name and a value.
 fn telling(life: &Life, began: u64) -> String {
     let guest = &life.guest;
+    let calls = runu_process::allowed_calls().len();
     let mut rows = vec![
         ("guest", format!("{}: {}, {MEMORY} of memory", guest.kind, inspect::boot_protocol(guest.boot))),
         ("monitor", format!("{}: {}", life.monitor.monitor, life.monitor.reason)),
+        ("isolation", "a process and a user of its own, no privileges, an empty root".to_owned()),
+        ("isolation", "own pid, mount, network, IPC and UTS namespaces".to_owned()),
+        ("isolation", format!("{calls} system calls with pinned arguments; any other kills")),
         ("limits", life.ended.limits.to_string()),
         ("end", format!("{}, exit status {}", life.verdict.summary(), life.verdict.exit_status())),
     ];
