@@ -8,6 +8,7 @@ use runu_guest::{
 
 use crate::{
     elf_file::{self, ElfFile, multiboot, put32},
+    samples::{add_symbols, solo5_file},
     unikraft_file::{self, libinfo_entry, unikraft},
 };
 
@@ -84,7 +85,7 @@ fn unikraft_linked_where_linux_programs_are_without_libinfo_is_linuxu() {
 #[test]
 fn unikraft_debug_file_of_the_qemu_kind_is_entered_by_multiboot() {
     let mut file = unikraft("0.17.0", &[]);
-    crate::symbol::add_symbols(&mut file, &[("_multiboot_entry", 0x10_0000, 0)]);
+    add_symbols(&mut file, &[("_multiboot_entry", 0x10_0000, 0)]);
     let guest = detect(&file.elf64()).expect("a guest");
 
     assert_eq!(facts(&guest).platform, Platform::Qemu);
@@ -207,26 +208,6 @@ fn own_guest_without_a_printable_name_is_malformed() {
         let error = refusal(&file.elf64());
         assert!(matches!(error, DetectError::Malformed { .. }), "{contents:?}: {error}");
     }
-}
-
-/// A Solo5 guest for that target with one block and one net device.
-pub(crate) fn solo5_file(target: u32, entries: u32) -> ElfFile {
-    let mut manifest = Vec::new();
-    put32(&mut manifest, &[0, 1, entries]);
-    for (name, kind) in [("", 1 << 30), ("storage", 1), ("service", 2)] {
-        let mut entry = name.as_bytes().to_vec();
-        entry.resize(68, 0);
-        put32(&mut entry, &[kind]);
-        entry.resize(104, 0);
-        manifest.extend(entry);
-    }
-    let mut abi = Vec::new();
-    put32(&mut abi, &[target, 2, 0, 0]);
-    let mut file = ElfFile::kernel();
-    file.segment(elf_file::PT_INTERP, 0, b"/nonexistent/solo5/\0".to_vec(), 20)
-        .note(b"Solo5", 0x3149_4241, &abi)
-        .note(b"Solo5", 0x3154_464d, &manifest);
-    file
 }
 
 #[test]

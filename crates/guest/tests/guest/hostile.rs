@@ -4,34 +4,7 @@ use proptest::{prelude::*, sample::Index};
 use runu_core::Bytes;
 use runu_guest::{Invocation, Variable, command_line, detect, plan, symbol};
 
-use crate::{
-    elf_file::ElfFile,
-    symbol::add_symbols,
-    unikraft_file::{self, TEXT, unikraft},
-};
-
-/// Files of all kinds, with everything in them that is read.
-fn samples() -> Vec<Vec<u8>> {
-    let mut new = unikraft("0.18.0~abc", &["libuklibparam", "libvfscore", "libukcpio"]);
-    unikraft_file::list_parameters(&mut new, &[("vfs", "fstab", TEXT, 16), ("env", "vars", TEXT, 8)]);
-    add_symbols(&mut new, &[("start", 0x10_0000, 0), ("main", 0x10_0010, 8)]);
-    let mut old = unikraft("0.16.3", &["libuklibparam"]);
-    unikraft_file::list_old_parameter(&mut old, "libposix_environ", "vars", TEXT, 8);
-    let mut own = ElfFile::kernel();
-    own.section(".runu_guest", b"name=hello\0version=1\0");
-    let mut noted = ElfFile::kernel();
-    noted.note(b"Xen", 18, &[0, 0, 16, 0]).note(b"Solo5", 1, b"x");
-    vec![
-        new.elf64(),
-        new.multiboot(),
-        old.elf64(),
-        old.multiboot(),
-        own.elf64(),
-        own.multiboot(),
-        noted.elf64(),
-        crate::detect::solo5_file(1, 3).elf64(),
-    ]
-}
+use crate::{elf_file::ElfFile, samples::samples};
 
 /// Asks everything there is to ask about a file, and checks what an accepted one promises.
 fn examine(file: &[u8]) -> Result<(), TestCaseError> {

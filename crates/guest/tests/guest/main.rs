@@ -7,5 +7,6 @@ mod hostile;
 mod kernel_model;
 mod plan;
 mod real;
+mod samples;
 mod symbol;
 mod unikraft_file;

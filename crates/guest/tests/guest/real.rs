@@ -6,9 +6,9 @@ use runu_core::BootProtocol;
 use runu_guest::{Kind, detect, unikraft::Platform};
 
 /// The files of the folder whose names end so.
-fn kernels(suffix: &str) -> Vec<PathBuf> {
+fn kernels(test: &str, suffix: &str) -> Vec<PathBuf> {
     let Some(folder) = env::var_os("RUNU_GUESTS") else {
-        eprintln!("skipped: RUNU_GUESTS names no folder of real kernels");
+        eprintln!("SKIP {test}: RUNU_GUESTS names no folder of real kernels");
         return Vec::new();
     };
     let files = fs::read_dir(&folder).expect("RUNU_GUESTS names a readable folder");
@@ -16,8 +16,8 @@ fn kernels(suffix: &str) -> Vec<PathBuf> {
     paths.filter(|path| path.to_string_lossy().ends_with(suffix)).collect()
 }
 
-fn assert_kind(suffix: &str, platform: Platform, boot: BootProtocol) {
-    for path in kernels(suffix) {
+fn assert_kind(test: &str, suffix: &str, platform: Platform, boot: BootProtocol) {
+    for path in kernels(test, suffix) {
         let file = fs::read(&path).expect("a readable kernel");
         let guest = detect(&file).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let Kind::Unikraft(facts) = &guest.kind else { panic!("{}: {}", path.display(), guest.kind) };
@@ -29,10 +29,10 @@ fn assert_kind(suffix: &str, platform: Platform, boot: BootProtocol) {
 
 #[test]
 fn real_qemu_kernels_are_detected() {
-    assert_kind("-qemu", Platform::Qemu, BootProtocol::Multiboot);
+    assert_kind("real_qemu_kernels_are_detected", "-qemu", Platform::Qemu, BootProtocol::Multiboot);
 }
 
 #[test]
 fn real_fc_kernels_are_detected() {
-    assert_kind("-fc", Platform::Fc, BootProtocol::Linux64);
+    assert_kind("real_fc_kernels_are_detected", "-fc", Platform::Fc, BootProtocol::Linux64);
 }

@@ -2,34 +2,7 @@
 
 use runu_guest::symbol;
 
-use crate::{
-    elf_file::{ElfFile, SHT_STRTAB, SHT_SYMTAB, Section, fit, put16, put32, put64},
-    unikraft_file::unikraft,
-};
-
-/// Adds a symbol table with these names, addresses and lengths.
-pub(crate) fn add_symbols(file: &mut ElfFile, symbols: &[(&str, u64, u64)]) {
-    let mut names = vec![0];
-    let mut records = vec![0; 24];
-    for (name, value, len) in symbols {
-        put32(&mut records, &[fit(names.len())]);
-        put16(&mut records, &[0x12, 1]);
-        put64(&mut records, &[*value, *len]);
-        names.extend(name.as_bytes());
-        names.push(0);
-    }
-    // Section 0 is the null section, so the names come at the number of sections so far plus two.
-    let link = fit::<u32>(file.sections.len()) + 2;
-    let section = |name: &str, kind, bytes, link, entry_len| Section {
-        name: name.to_owned(),
-        kind,
-        bytes,
-        link,
-        entry_len,
-    };
-    file.sections.push(section(".symtab", SHT_SYMTAB, records, link, 24));
-    file.sections.push(section(".strtab", SHT_STRTAB, names, 0, 0));
-}
+use crate::{elf_file::ElfFile, samples::add_symbols, unikraft_file::unikraft};
 
 fn kernel() -> ElfFile {
     let mut file = unikraft("0.17.0", &[]);
