@@ -261,12 +261,15 @@ impl<'a> Emitter<'a> {
 
     /// `lea r64, operand`, without the segment's base.
     pub(super) fn load_address(&mut self, insn: &Instruction, register: Register) {
+        if insn.memory_base() == Register::None && insn.memory_index() == Register::None {
+            return self.load_constant(register, insn.memory_displacement64());
+        }
         let operand = MemoryOperand::new(
             insn.memory_base(),
             insn.memory_index(),
             insn.memory_index_scale(),
             insn.memory_displacement64() as i64,
-            if insn.memory_base() == Register::None && insn.memory_index() == Register::None { 8 } else { 1 },
+            1,
             false,
             Register::None,
         );
@@ -451,7 +454,22 @@ pub(super) fn has_foldable_operand(insn: &Instruction) -> bool {
     let explicit = (0..insn.op_count()).filter(|&n| insn.op_kind(n) == OpKind::Memory).count() == 1;
     let segment = matches!(insn.memory_segment(), Register::FS | Register::GS);
     let narrow = insn.memory_base().size() == 4 || insn.memory_index().size() == 4;
-    explicit && !segment && !narrow && !insn.is_vsib() && !insn.is_ip_rel_memory_operand()
+    explicit && !segment && !narrow && !insn.is_vsib() && !insn.is_ip_rel_memory_operand() && !has_bare_address(insn)
+}
+
+/// Moves between the accumulator and a 64-bit address in the instruction itself: their encoding has no base register.
+fn has_bare_address(insn: &Instruction) -> bool {
+    matches!(
+        insn.code(),
+        Code::Mov_AL_moffs8
+            | Code::Mov_AX_moffs16
+            | Code::Mov_EAX_moffs32
+            | Code::Mov_RAX_moffs64
+            | Code::Mov_moffs8_AL
+            | Code::Mov_moffs16_AX
+            | Code::Mov_moffs32_EAX
+            | Code::Mov_moffs64_RAX
+    )
 }
 
 /// `mov register, operand` for the operand of an indirect branch.
