@@ -23,10 +23,10 @@ impl<C: Console + ?Sized> Console for Box<C> {
 
 /// Output is handed on at the latest when so many bytes have been collected.
 const BUFFER: usize = 4096;
-/// Bytes in the receive FIFO (the data sheet, §8.4).
+/// Bytes in the receive FIFO.
 const FIFO: usize = 16;
 
-/// Register offsets (the data sheet, table II).
+/// Register offsets (the data sheet, "Summary of Registers").
 mod register {
     /// Receiver buffer, transmitter holding, divisor latch (least).
     pub(super) const DATA: u16 = 0;
@@ -46,7 +46,7 @@ const ENABLE_RECEIVED: u8 = 1 << 0;
 const ENABLE_EMPTY: u8 = 1 << 1;
 const ENABLE_LINE_STATUS: u8 = 1 << 2;
 
-/// Interrupt identification (the data sheet, table IV).
+/// Interrupt identification (the data sheet, "Interrupt Control Functions").
 const NO_INTERRUPT: u8 = 0b0001;
 const LINE_STATUS_CHANGED: u8 = 0b0110;
 const DATA_AVAILABLE: u8 = 0b0100;
@@ -188,6 +188,12 @@ impl<C: Console> Serial<C> {
             if self.received.len() < self.capacity() {
                 self.received.push_back(byte);
             } else {
+                // The FIFO keeps what it has, a lone receiver buffer what came last (the data sheet,
+                // "Line Status Register", OE).
+                if self.capacity() == 1 {
+                    self.received.clear();
+                    self.received.push_back(byte);
+                }
                 self.overrun = true;
             }
             return;
@@ -199,14 +205,15 @@ impl<C: Console> Serial<C> {
     }
 
     fn control_fifo(&mut self, value: u8) {
-        // Turning FIFOs on or off empties them; the other bits count only while they are on (the data sheet, §8.4).
+        // Turning FIFOs on or off empties them; the other bits count only while they are on (the data sheet,
+        // "FIFO Control Register").
         if (value ^ self.fifo_control) & FIFO_ENABLE != 0 || value & FIFO_CLEAR_RECEIVED != 0 {
             self.received.clear();
         }
         self.fifo_control = if value & FIFO_ENABLE != 0 { value } else { 0 };
     }
 
-    /// Received bytes that raise the interrupt without a pause (the data sheet, §8.4).
+    /// Received bytes that raise the interrupt without a pause (the data sheet, "FIFO Control Register").
     fn trigger_level(&self) -> usize {
         match self.fifo_control >> 6 {
             0 => 1,
@@ -249,7 +256,7 @@ impl<C: Console> Serial<C> {
         if self.modem_control & LOOPBACK == 0 {
             return CONNECTED;
         }
-        // DTR to DSR, RTS to CTS, OUT1 to ring, OUT2 to carrier (the data sheet, §8.6).
+        // DTR to DSR, RTS to CTS, OUT1 to ring, OUT2 to carrier (the data sheet, "Modem Control Register").
         let control = self.modem_control;
         (control & 1) << 5 | (control & 2) << 3 | (control & 4) << 4 | (control & 8) << 4
     }
