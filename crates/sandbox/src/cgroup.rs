@@ -5,6 +5,10 @@
 //! controllers on to groups below it (cgroup-v2, "No Internal Process Constraint"), so there it lies below the nearest
 //! ancestor that does.
 //!
+//! This is not the crate libcgroups (0.7), because that takes 2.4 ms for what takes 0.25 ms here (make, limit, enter and
+//! remove, on a host with version 1: it reads all mounts, makes a group for every controller and enters each from outside)
+//! and brings 90 crates along.
+//!
 //! Entering is done in the two ways that do not take the lock that every fork and exit on the machine shares, which can
 //! cost milliseconds: version 2 at the clone itself (`CLONE_INTO_CGROUP`), version 1 by the thread itself through `tasks`.
 

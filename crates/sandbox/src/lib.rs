@@ -9,7 +9,7 @@
 //!    └─ guest      our own executable, run afresh by descriptor; locks itself down             lockdown.rs, seccomp.rs
 //! ```
 //!
-//! [`run`] is the whole life of a sandbox, seen from the caller. The guest process calls [`guest_lockdown`] and
+//! [`run()`] is the whole life of a sandbox, seen from the caller. The guest process calls [`guest_lockdown`] and
 //! [`seccomp::install`] before it does anything for a guest.
 //!
 //! Needs Linux 5.11 (`CLOSE_RANGE_CLOEXEC`; `clone3` with `CLONE_INTO_CGROUP` and process descriptors are older) and /proc.

@@ -89,7 +89,7 @@ impl fmt::Display for Limits {
 /// When the sandbox reached what, in nanoseconds of `CLOCK_MONOTONIC`; zero where a point was not reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Times {
-    /// [`run`](crate::run) was called.
+    /// [`run`](crate::run()) was called.
     pub called: u64,
     /// The control group exists and all else is ready for the clone.
     pub prepared: u64,
@@ -107,7 +107,7 @@ pub struct Times {
     pub removed: u64,
 }
 
-/// What [`run`](crate::run) tells when all is over.
+/// What [`run`](crate::run()) tells when all is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ended {
     /// How the guest process ended.

@@ -9,6 +9,7 @@ use std::{
         fd::{BorrowedFd, OwnedFd, RawFd},
         unix::process::CommandExt,
     },
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -68,7 +69,12 @@ pub(crate) fn cgroup_name() -> String {
 /// A caller in a process of its own, which suffers `harm` and runs the guest program `words`. Its standard output is what
 /// the guest tells.
 pub(crate) fn command(harm: &str, words: &[&str]) -> Command {
-    let mut command = Command::new("/proc/self/exe");
+    command_of(Path::new("/proc/self/exe"), harm, words)
+}
+
+/// As [`command`], run from a copy of this program.
+pub(crate) fn command_of(program: &Path, harm: &str, words: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.arg0("runu-caller").arg(harm).args(words);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

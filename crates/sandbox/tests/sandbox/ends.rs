@@ -1,8 +1,14 @@
 //! How a sandbox ends, and what is told of it.
 
-use runu_sandbox::{How, SandboxError, Spec, Step, Times};
+use std::{fs, os::unix::fs::PermissionsExt};
 
-use crate::{Outcome, Test, caller, expect};
+use runu_sandbox::{CgroupSpec, How, SandboxError, Spec, Step, Times};
+
+use crate::{
+    Outcome, Skipped, Test,
+    caller::{self, EXIT_ERROR},
+    expect, is_root,
+};
 
 pub(crate) const TESTS: &[Test] = &[
     ("guest_exiting_with_a_status_is_told_so", guest_exiting_with_a_status_is_told_so),
@@ -14,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
         descriptor_with_a_number_that_cannot_be_is_refused,
     ),
     ("host_name_too_long_is_refused_by_its_step", host_name_too_long_is_refused_by_its_step),
+    ("program_that_only_root_may_execute_is_refused", program_that_only_root_may_execute_is_refused),
 ];
 
 fn guest_exiting_with_a_status_is_told_so() -> Outcome {
@@ -66,7 +73,9 @@ fn descriptor_with_a_number_that_cannot_be_is_refused() -> Outcome {
 fn host_name_too_long_is_refused_by_its_step() -> Outcome {
     let hostname = "x".repeat(65);
     let argv = [c"runu-guest"];
-    let spec = Spec { argv: &argv, descriptors: Vec::new(), hostname: &hostname, cgroup: None };
+    // With a group, so that there is something to leave behind.
+    let cgroup = CgroupSpec { name: caller::cgroup_name(), memory_max: None, pids_max: Some(8) };
+    let spec = Spec { argv: &argv, descriptors: Vec::new(), hostname: &hostname, cgroup: Some(cgroup) };
     match runu_sandbox::run(spec) {
         Err(SandboxError::Step { step, source }) => {
             expect("the step", step, Step::HostName)?;
@@ -74,4 +83,19 @@ fn host_name_too_long_is_refused_by_its_step() -> Outcome {
         }
         other => Err(format!("{other:?}").into()),
     }
+}
+
+fn program_that_only_root_may_execute_is_refused() -> Outcome {
+    if !is_root() {
+        return Err(Skipped("an ordinary user's guest has the same rights to files".into()).into());
+    }
+    let program = std::env::temp_dir().join(caller::cgroup_name());
+    fs::copy("/proc/self/exe", &program)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700))?;
+    let caller = caller::command_of(&program, "nothing", &["exit", "0"]).output();
+    fs::remove_file(&program)?;
+    let caller = caller?;
+    expect("the status", caller.status.code(), Some(EXIT_ERROR))?;
+    let error = String::from_utf8(caller.stderr)?;
+    expect("the error", error.starts_with("Step { step: Exec, source: Os { code: 13,"), true)
 }
