@@ -1,7 +1,8 @@
 //! From facts and wishes to a plan: does this guest fit into that much memory?
 //!
-//! A plan that comes out of here can be carried out by any machine: everything lies in RAM, nothing overlaps. What a
-//! machine itself puts into guest memory (boot structures, the command line) lies below 1 MiB, where no kernel may be.
+//! A plan that comes out of here can be carried out by any machine of runu's: everything lies in RAM, nothing overlaps.
+//! What a machine itself puts into guest memory (boot structures, the command line) lies below 1 MiB, where no kernel
+//! may be.
 
 use runu_core::{Blame, Blamed, Bytes, GuestAddr, Plan};
 
@@ -11,9 +12,10 @@ use crate::{CommandLine, Guest};
 const LOW_MEMORY: Bytes = Bytes::mib(1);
 /// The least memory: the smallest real kernel (Unikraft's helloworld) runs from 2 MiB on.
 const MEMORY_MIN: Bytes = Bytes::mib(2);
-/// The most memory: from here up to 4 GiB lie device windows, the I/O APIC and the local APIC, and Unikraft kernels
-/// ignore memory above 4 GiB.
-const MEMORY_MAX: Bytes = Bytes::mib(3 * 1024);
+/// The most memory, as runu's machines have it: a bound against typing errors.
+const MEMORY_MAX: Bytes = Bytes::mib(64 << 10);
+/// RAM is in one piece up to here on runu's machines, however much there is. Kernel and initrd lie in that piece.
+const FIRST_PIECE: Bytes = Bytes(0x7000_0000);
 /// Memory is given in pages, and the initrd starts on one.
 const PAGE: u64 = 4096;
 
@@ -42,6 +44,9 @@ pub fn plan(
         return Err(PlanError::KernelTooLow { addr: low });
     }
     let image_end = guest.image_end();
+    if image_end.0 > FIRST_PIECE.0 {
+        return Err(PlanError::KernelTooHigh { end: image_end, most: GuestAddr(FIRST_PIECE.0) });
+    }
     if image_end.0 > memory.0 {
         let needs = Bytes(image_end.0.next_multiple_of(1 << 20));
         return Err(PlanError::KernelTooLarge { needs, memory });
@@ -64,17 +69,13 @@ fn fit_initrd(image_end: GuestAddr, len: Bytes, memory: Bytes) -> Result<(), Pla
     if len == Bytes(0) {
         return Err(PlanError::InitrdEmpty);
     }
-    // The kernel ends below 4 GiB, so rounding it up to a page cannot overflow.
-    let start = image_end.0.next_multiple_of(PAGE);
-    let needs = len.0.checked_next_multiple_of(PAGE).and_then(|len| start.checked_add(len));
-    match needs {
-        Some(needs) if needs <= memory.0 => Ok(()),
-        _ => Err(PlanError::InitrdTooLarge {
-            initrd: len,
-            room: Bytes(memory.0.saturating_sub(start)),
-            memory,
-        }),
+    // Kernel and memory each end with a page, so what fits by bytes fits by pages.
+    let kernel_pages_end = image_end.0.next_multiple_of(PAGE);
+    let room = Bytes(memory.min(FIRST_PIECE).0.saturating_sub(kernel_pages_end));
+    if len > room {
+        return Err(PlanError::InitrdTooLarge { initrd: len, room, memory });
     }
+    Ok(())
 }
 
 /// Why there is no plan for a guest.
@@ -95,7 +96,7 @@ pub enum PlanError {
         /// The least.
         least: Bytes,
     },
-    /// More memory than a guest's address space has below its devices.
+    /// More memory than a machine has.
     #[error("{memory} of memory is too much for a guest: {most} is the most")]
     TooMuchMemory {
         /// What was asked for.
@@ -114,6 +115,14 @@ pub enum PlanError {
     KernelTooLow {
         /// Where the segment goes.
         addr: GuestAddr,
+    },
+    /// The kernel reaches higher than RAM in one piece does.
+    #[error("the kernel reaches up to {end}, and {most} is the highest it may")]
+    KernelTooHigh {
+        /// End of the kernel.
+        end: GuestAddr,
+        /// Where the first piece of RAM ends at most.
+        most: GuestAddr,
     },
     /// The kernel does not fit into the memory.
     #[error("the kernel does not fit into {memory} of memory: it reaches up to {needs}")]
@@ -141,7 +150,9 @@ pub enum PlanError {
 impl Blamed for PlanError {
     fn blame(&self) -> Blame {
         match self {
-            PlanError::NoBootProtocol { .. } | PlanError::KernelTooLow { .. } => Blame::Image,
+            PlanError::NoBootProtocol { .. }
+            | PlanError::KernelTooLow { .. }
+            | PlanError::KernelTooHigh { .. } => Blame::Image,
             _ => Blame::User,
         }
     }
@@ -155,10 +166,14 @@ impl Blamed for PlanError {
             PlanError::TooMuchMemory { most, .. } => format!("give at most -m {}M", most.0 >> 20),
             PlanError::MemoryNotPages { .. } => "give -m in whole MiB, such as 64M".to_owned(),
             PlanError::KernelTooLow { .. } => "link the kernel at 1 MiB or above".to_owned(),
+            PlanError::KernelTooHigh { .. } => "link the kernel lower, such as at 1 MiB".to_owned(),
             PlanError::KernelTooLarge { needs, .. } => {
                 format!("give at least -m {}M, and more for what the guest allocates", needs.0 >> 20)
             }
             PlanError::InitrdEmpty => "give an initrd with contents, or none".to_owned(),
+            PlanError::InitrdTooLarge { memory, .. } if *memory >= FIRST_PIECE => {
+                "give a smaller initrd: more memory leaves no more room for it".to_owned()
+            }
             PlanError::InitrdTooLarge { .. } => {
                 "give more memory with -m: a guest that unpacks its initrd needs twice its size".to_owned()
             }
