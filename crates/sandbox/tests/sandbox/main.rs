@@ -48,6 +48,11 @@ fn main() {
     }
     // Options of the standard harness mean nothing here; a word selects the tests whose names contain it.
     let wanted = arguments.find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    // Orphans of a test's processes become ours, so that their end can be waited for and their survival found.
+    if let Err(errno) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
+        eprintln!("cannot adopt orphans: {errno}");
+        std::process::exit(1);
+    }
     let mut failed = run_all(&wanted);
     if is_root() {
         let again = Command::new("/proc/self/exe").arg0(AS_USER).arg(&wanted).status();

@@ -89,8 +89,6 @@ fn caller_that_ignores_children_hears_of_the_end() -> Outcome {
 }
 
 fn caller_killed_takes_the_sandbox_with_it() -> Outcome {
-    // Orphans of the caller become our children, so that their end can be waited for.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let (mut caller, mut told) = waiting("nothing")?;
     send(Pid::from_child(&caller), Signal::KILL)?;
     expect("the signal", caller.wait()?.signal(), Some(libc::SIGKILL))?;
