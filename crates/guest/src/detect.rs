@@ -97,7 +97,7 @@ fn kind(elf: &Elf) -> Result<Kind, DetectError> {
     }
     Err(DetectError::NotAKernel(match elf.class {
         Class::Elf32 => Foreign::Program32,
-        Class::Elf64 if elf.kind == elf::ET_DYN && elf.entry == 0 => Foreign::SharedLibrary,
+        Class::Elf64 if elf.kind == elf::ET_DYN && !elf.is_marked_program() => Foreign::SharedLibrary,
         Class::Elf64 => Foreign::StaticProgram,
     }))
 }

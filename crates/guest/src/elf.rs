@@ -33,6 +33,12 @@ pub(crate) const PT_DYNAMIC: u32 = 2;
 pub(crate) const PT_INTERP: u32 = 3;
 pub(crate) const PT_NOTE: u32 = 4;
 
+/// `DT_FLAGS_1`, and its flag of a program linked to run at any address (Solaris Linker and Libraries Guide; GNU ld).
+const DT_FLAGS_1: u64 = 0x6fff_fffb;
+const DF_1_PIE: u64 = 0x0800_0000;
+/// Length of an entry of the dynamic table of class 64: tag and value.
+const DYNAMIC_LEN: u64 = 16;
+
 /// `sh_type`.
 pub(crate) const SHT_SYMTAB: u32 = 2;
 pub(crate) const SHT_NOBITS: u32 = 8;
@@ -234,6 +240,18 @@ impl<'a> Elf<'a> {
             let within = addr.0.checked_sub(header.vaddr)?;
             if within < header.file_len { header.offset.checked_add(within) } else { None }
         })
+    }
+
+    /// Whether the dynamic table of a file of class 64 says that it is a program, and not a library.
+    pub(crate) fn is_marked_program(&self) -> bool {
+        let Some(table) = self.program_headers.iter().find(|header| header.kind == PT_DYNAMIC) else {
+            return false;
+        };
+        let mut entries = (0..table.file_len / DYNAMIC_LEN).map_while(|index| {
+            let at = table.offset.checked_add(index * DYNAMIC_LEN)?;
+            Some((self.file.u64(at)?, self.file.u64(at.checked_add(8)?)?))
+        });
+        entries.any(|(tag, flags)| tag == DT_FLAGS_1 && flags & DF_1_PIE != 0)
     }
 
     /// The notes of all note segments (gABI, "Note Section"), up to the first that is malformed.

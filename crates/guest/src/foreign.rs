@@ -25,7 +25,7 @@ pub enum Foreign {
     Program32,
     /// A library for dynamic linking.
     SharedLibrary,
-    /// A compiler's output that is not linked yet, or a kernel module.
+    /// A compiler's output that is not linked yet, an archive of such, or a kernel module.
     Object,
     /// The memory of a crashed process.
     CoreDump,
@@ -62,6 +62,7 @@ impl Foreign {
             (&[0x28, 0xb5, 0x2f, 0xfd], Foreign::Compressed),
             (b"BZh", Foreign::Compressed),
             (b"PK\x03\x04", Foreign::Compressed),
+            (b"!<arch>\n", Foreign::Object),
             (b"07070", Foreign::Cpio),
             (b"QFI\xfb", Foreign::Disk),
             (&[0xcf, 0xfa, 0xed, 0xfe], Foreign::MachO),

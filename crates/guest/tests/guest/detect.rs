@@ -7,7 +7,7 @@ use runu_guest::{
 };
 
 use crate::{
-    elf_file::{self, ElfFile, multiboot, put32},
+    elf_file::{self, ElfFile, multiboot, put32, put64},
     samples::{add_symbols, solo5_file},
     unikraft_file::{self, libinfo_entry, unikraft},
 };
@@ -268,7 +268,8 @@ fn file_of_another_format_is_named() {
     let mut raw = vec![0x90; 64];
     put32(&mut raw, &[0x1bad_b002, 0, 0u32.wrapping_sub(0x1bad_b002)]);
 
-    let cases: [(&[u8], Foreign); 14] = [
+    let cases: [(&[u8], Foreign); 15] = [
+        (b"!<arch>\n", Foreign::Object),
         (b"#!/bin/sh\n", Foreign::Script),
         (b"FROM scratch\n", Foreign::Text),
         (b"MZ\x90\0", Foreign::Pe),
@@ -304,10 +305,17 @@ fn elf_file_that_is_no_kernel_is_named() {
     let dynamic = with(|file| {
         file.segment(elf_file::PT_INTERP, 0, b"/lib64/ld-linux-x86-64.so.2\0".to_vec(), 28);
     });
-    let library = with(|file| (file.kind, file.entry) = (elf_file::ET_DYN, 0));
+    let library = with(|file| file.kind = elf_file::ET_DYN);
+    let static_pie = with(|file| {
+        file.kind = elf_file::ET_DYN;
+        let mut dynamic = Vec::new();
+        put64(&mut dynamic, &[5, 0, 0x6fff_fffb, 0x0800_0001, 0, 0]);
+        file.segment(elf_file::PT_DYNAMIC, 0, dynamic, 48);
+    });
 
     assert_eq!(refusal(&dynamic), DetectError::NotAKernel(Foreign::DynamicProgram));
     assert_eq!(refusal(&ElfFile::kernel().elf64()), DetectError::NotAKernel(Foreign::StaticProgram));
+    assert_eq!(refusal(&static_pie), DetectError::NotAKernel(Foreign::StaticProgram));
     assert_eq!(refusal(&program32), DetectError::NotAKernel(Foreign::Program32));
     assert_eq!(refusal(&library), DetectError::NotAKernel(Foreign::SharedLibrary));
     let object = with(|file| file.kind = elf_file::ET_REL);
