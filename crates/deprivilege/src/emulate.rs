@@ -190,6 +190,8 @@ fn is_absent(mnemonic: M) -> bool {
             // No supervisor states, PTWRITE, RDPRU, list forms of the MSR instructions.
             | M::Xsaves | M::Xsaves64 | M::Xrstors | M::Xrstors64 | M::Ptwrite | M::Rdpru
             | M::Rdmsrlist | M::Wrmsrlist | M::Wrmsrns
+            // No transactions.
+            | M::Xbegin | M::Xend | M::Xabort | M::Xtest
             // Known to the 286 and 386 only.
             | M::Loadall
     )

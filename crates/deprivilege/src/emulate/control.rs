@@ -61,6 +61,9 @@ impl Step<'_> {
             let value = self.read_debug(from.number())?;
             self.set_register(to, value)?;
             Ok(Effect::Next)
+        } else if to.is_tr() || from.is_tr() {
+            // Test registers ended with the 486.
+            Err(invalid_opcode())
         } else {
             Err(self.unsupported("not an instruction that is emulated"))
         }

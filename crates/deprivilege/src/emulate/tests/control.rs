@@ -215,6 +215,8 @@ fn instructions_of_hidden_features_do_not_exist() {
         &[0x0f, 0x37],                   // getsec
         &[0x66, 0x0f, 0x38, 0x82, 0x00], // invpcid
         &[0x0f, 0x22, 0xc8],             // mov cr1, eax
+        &[0xc7, 0xf8, 0, 0, 0, 0],       // xbegin
+        &[0x0f, 0x01, 0xd5],             // xend
     ] {
         let mut rig = with_rax(Rig::long(), DATA);
         assert_eq!(rig.exception(code), (6, None), "{code:x?}");
