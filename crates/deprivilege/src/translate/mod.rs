@@ -353,15 +353,14 @@ impl<'a> Translator<'a> {
             Handling::PushFlags | Handling::PopFlags if !self.source.inline_flags => Handling::Emulate,
             other => other,
         };
-        let plain = matches!(handling, Handling::Plain) && insn.flow_control() == FlowControl::Next;
-        let halt = insn.code() == Code::Hlt;
-        if enabling && !plain && !halt {
-            // A branch or another sensitive instruction: look before it rather than behind.
+        let branch = handling == Handling::Plain && insn.flow_control() != FlowControl::Next;
+        if enabling && branch {
+            // Behind it would be at its target: look before it.
             self.begin(offset, false);
             self.look_for_interrupt(insn.ip());
         }
         // An interrupt between `sti` and `hlt` would be lost to the halt: what `sti; hlt` exists to prevent.
-        self.begin(offset, !(enabling && (plain || halt)));
+        self.begin(offset, !enabling || branch);
         let then = match handling {
             Handling::Plain => self.plain(insn, raw),
             Handling::Emulate => {
@@ -378,7 +377,8 @@ impl<'a> Translator<'a> {
             }
             Handling::EnableInterrupts => {
                 self.emit.enable_interrupts();
-                self.enabling = true;
+                // A second `sti` in a row finds interrupts enabled and holds nothing off.
+                self.enabling = !enabling;
                 Then::GoOn
             }
             Handling::PushFlags => self.push_flags(),
@@ -394,7 +394,12 @@ impl<'a> Translator<'a> {
             }
             Handling::ExtendedState => self.extended_state(insn),
         };
-        if enabling && plain && then == Then::GoOn {
+        // Behind an emulated instruction the monitor looks, `popf` looks itself, and behind `cli` there is nothing to see.
+        let looks_itself = matches!(
+            handling,
+            Handling::Emulate | Handling::EmulateAndEnd | Handling::PopFlags | Handling::DisableInterrupts
+        );
+        if enabling && !branch && !looks_itself {
             self.begin(offset + insn.len(), false);
             self.look_for_interrupt(insn.next_ip());
         }
