@@ -7,7 +7,7 @@
 
 use std::{
     env, fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -85,7 +85,8 @@ fn try_example(root: &Path, example: &Example) -> Result<(), String> {
 }
 
 fn search_path(root: &Path) -> std::ffi::OsString {
-    let release = root.join("target/x86_64-unknown-linux-gnu/release");
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let release = target.join("x86_64-unknown-linux-gnu/release");
     let inherited = env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(release).chain(env::split_paths(&inherited));
     env::join_paths(folders).unwrap_or(inherited)

@@ -33,6 +33,10 @@ impl Verdict {
     pub(crate) fn new(how: How, report: Option<&Report>) -> Self {
         match how {
             How::Signalled(libc::SIGSYS) => Verdict::Ended(End::Filtered),
+            // A terminal's keys reach the guest's process directly; nothing inside can send these.
+            How::Signalled(asked @ (libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM)) => {
+                Verdict::Requested(asked)
+            }
             How::Signalled(signal) => Verdict::Ended(End::Signalled { signal }),
             How::OutOfMemory => Verdict::OutOfMemory,
             How::Requested(signal) => Verdict::Requested(signal),
@@ -127,6 +131,13 @@ mod tests {
     fn report_of_a_process_that_the_filter_killed_is_not_believed() {
         let verdict = Verdict::new(How::Signalled(libc::SIGSYS), Some(&report(End::PowerOff)));
         assert_eq!(verdict.exit_status(), 159);
+    }
+
+    #[test]
+    fn process_that_a_terminal_ended_is_no_complaint() {
+        let verdict = Verdict::new(How::Signalled(libc::SIGINT), None);
+        assert_eq!(verdict.exit_status(), 130);
+        assert_eq!(verdict.complaint(|_| None), Vec::<String>::new());
     }
 
     #[test]
