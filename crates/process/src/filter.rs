@@ -36,13 +36,21 @@ pub(crate) fn with_rules<R>(
     use_rules(&[
         Rule { call: libc::SYS_write, args: &console, reason: "console output" },
         Rule { call: libc::SYS_write, args: &reports, reason: "the report at the end" },
-        Rule { call: libc::SYS_mmap, args: &map, reason: "map guest memory where the guest's page tables say" },
+        Rule {
+            call: libc::SYS_mmap,
+            args: &map,
+            reason: "map guest memory where the guest's page tables say",
+        },
         Rule { call: libc::SYS_mprotect, args: &protect, reason: "notice writes to translated code" },
         Rule { call: libc::SYS_munmap, args: &[], reason: "follow changes of the guest's page tables" },
         Rule { call: libc::SYS_rt_sigreturn, args: &[], reason: "return from faults of guest code" },
         Rule { call: libc::SYS_timer_settime, args: &timers, reason: "the guest's timer while it runs" },
         Rule { call: libc::SYS_ppoll, args: &few, reason: "sleep while the guest is idle" },
-        Rule { call: libc::SYS_clock_gettime, args: &monotonic, reason: "time where the vDSO cannot tell it" },
+        Rule {
+            call: libc::SYS_clock_gettime,
+            args: &monotonic,
+            reason: "time where the vDSO cannot tell it",
+        },
         Rule { call: libc::SYS_brk, args: &[], reason: "the monitor's heap: translations and books" },
         Rule { call: libc::SYS_exit_group, args: &[], reason: "the end" },
     ])

@@ -69,7 +69,13 @@ pub(crate) fn map_private(range: Range<u64>, executable: bool) -> io::Result<()>
 /// Maps `len` bytes of guest memory at host address `at`, in place of what was there.
 ///
 /// `at` must be in the guest's part of the address space ([`crate::layout::reach`]): the monitor has nothing there.
-pub(crate) fn map_guest(at: u64, len: u64, file: BorrowedFd<'_>, offset: u64, writable: bool) -> io::Result<()> {
+pub(crate) fn map_guest(
+    at: u64,
+    len: u64,
+    file: BorrowedFd<'_>,
+    offset: u64,
+    writable: bool,
+) -> io::Result<()> {
     let write = if writable { libc::PROT_WRITE } else { 0 };
     // SAFETY: the guest's part of the address space holds no Rust object; see above.
     let mapped = unsafe {
@@ -204,18 +210,10 @@ pub(crate) fn load_data_segments() {
 /// Sends the signals that guest code causes, and the timer's, to `handler` on a stack of its own.
 pub(crate) fn handle_signals(handler: usize) -> io::Result<()> {
     let stack: &'static mut [u8] = Box::leak(vec![0; SIGNAL_STACK_LEN].into_boxed_slice());
-    let stack =
-        libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: SIGNAL_STACK_LEN };
+    let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: SIGNAL_STACK_LEN };
     // SAFETY: the stack lives for ever.
     check(unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) })?;
-    for signal in [
-        libc::SIGSEGV,
-        libc::SIGBUS,
-        libc::SIGTRAP,
-        libc::SIGILL,
-        libc::SIGFPE,
-        libc::SIGALRM,
-    ] {
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGTRAP, libc::SIGILL, libc::SIGFPE, libc::SIGALRM] {
         // SAFETY: `action` is a plain structure, valid when zeroed; the handler has the three-argument form and keeps
         // to what a handler may do: it runs Rust code only when it interrupted translated code, never Rust code.
         unsafe {

@@ -84,7 +84,10 @@ pub fn guest_main() -> ! {
 /// Prepares everything and enters the guest.
 fn start(reading: tsc::Reading, mut phases: Phases) -> Result<std::convert::Infallible, String> {
     if !host::has_fsgsbase() {
-        return Err("the host's kernel or processor lacks FSGSBASE (Linux 5.9 on a processor since 2012 has it)".into());
+        return Err(
+            "the host's kernel or processor lacks FSGSBASE (Linux 5.9 on a processor since 2012 has it)"
+                .into(),
+        );
     }
     let plan = read_plan()?;
     let memory = GuestMemory::new(plan.memory).map_err(|error| error.to_string())?;
@@ -109,7 +112,8 @@ fn start(reading: tsc::Reading, mut phases: Phases) -> Result<std::convert::Infa
     let mut monitor = Monitor::new(context, Board::new(memory), host, timer);
 
     drop((kernel, initrd));
-    guest_lockdown(&[libc::STDOUT_FILENO, descriptor::REPORT, memory_fd]).map_err(|error| error.to_string())?;
+    guest_lockdown(&[libc::STDOUT_FILENO, descriptor::REPORT, memory_fd])
+        .map_err(|error| error.to_string())?;
     host::confine_heap();
     filter.install().map_err(|error| error.to_string())?;
     phases.entered = host::now();

@@ -42,6 +42,9 @@ const WINDOW: usize = 256;
 /// Bytes behind that for the last instruction: it has at most 15 (Intel SDM vol. 2 §2.3.11).
 const OVERHANG: usize = 14;
 
+/// CR0.TS: floating point is switched off (Intel SDM vol. 3 §2.5).
+const CR0_TS: u64 = 1 << 3;
+
 /// Exceptions in a row without a guest instruction between that end the guest as stuck.
 const FRUITLESS_MAX: u32 = 64;
 
@@ -160,6 +163,7 @@ impl Monitor {
             in_page,
             site: &|at| sites.get(&at).copied().unwrap_or_default(),
             inline_flags: self.context.cpu.kept_flags == 0,
+            floating_point: self.context.cpu.cr0 & CR0_TS == 0,
             first_exit: self.cache.next_exit(),
         };
         let block = translate::translate(&PLACES, &source);
@@ -285,7 +289,9 @@ impl Monitor {
 
     fn failed(&self, error: std::io::Error) -> Stop {
         let rip = VirtAddr(self.context.regs.rip);
-        End::MonitorFailed { reason: format!("cannot map guest memory for the instruction at {rip}: {error}") }
+        End::MonitorFailed {
+            reason: format!("cannot map guest memory for the instruction at {rip}: {error}"),
+        }
     }
 
     // Exits.
@@ -346,6 +352,11 @@ impl Monitor {
                 self.context.regs.rip = next.0;
                 self.go_on();
             }
+            Exit::NotAvailable { at } => {
+                self.context.regs.rip = at.0;
+                self.trap(Trap::Exception(Exception { vector: 7, error_code: None, cr2: None }))?;
+                self.go_on();
+            }
             Exit::Undefined { at } => {
                 self.context.regs.rip = at.0;
                 self.trap(Trap::Exception(Exception::invalid_opcode()))?;
@@ -380,9 +391,11 @@ impl Monitor {
     fn emulate(&mut self, insn: &Instruction, resume: u64, generation: u32) -> Result<(), Stop> {
         self.context.regs.rip = insn.ip();
         let context = &mut *self.context;
-        let flags = context.cpu.kept_flags;
+        let (flags, cr0) = (context.cpu.kept_flags, context.cpu.cr0);
         let result = emulate::emulate(insn, &mut context.cpu, &mut context.regs, &mut self.board, &self.host);
-        if (flags == 0) != (self.context.cpu.kept_flags == 0) {
+        let cpu = &self.context.cpu;
+        if (flags == 0) != (cpu.kept_flags == 0) || (cr0 ^ cpu.cr0) & CR0_TS != 0 {
+            // Code is translated for how these stand.
             self.cache.clear();
         }
         self.carried_out(result, insn, resume, generation)
@@ -729,8 +742,11 @@ fn signal_in_monitor(frame: &mut Frame<'_>, fs: u64) -> u64 {
             context.note_signal();
         }
         number => {
-            let reason =
-                format!("signal {number} in the monitor at {:#x}, address {:#x}", frame.rip(), frame.address());
+            let reason = format!(
+                "signal {number} in the monitor at {:#x}, address {:#x}",
+                frame.rip(),
+                frame.address()
+            );
             crate::fail(reason);
         }
     }

@@ -112,8 +112,12 @@ impl Shadow {
 
     /// Takes a range of host addresses out of the books.
     fn forget(&mut self, range: Range<u64>) {
-        while let Some((start, mapping)) =
-            self.mappings.range(..range.end).next_back().map(|(s, m)| (*s, *m)).filter(|(_, m)| m.end > range.start)
+        while let Some((start, mapping)) = self
+            .mappings
+            .range(..range.end)
+            .next_back()
+            .map(|(s, m)| (*s, *m))
+            .filter(|(_, m)| m.end > range.start)
         {
             self.mappings.remove(&start);
             if start < range.start {
@@ -157,7 +161,10 @@ mod tests {
 
         shadow.forget(0x14_0000..0x15_0000);
 
-        assert_eq!(books(&shadow), [(0x10_0000, 0x14_0000, 0x5000_0000), (0x15_0000, 0x20_0000, 0x5005_0000)]);
+        assert_eq!(
+            books(&shadow),
+            [(0x10_0000, 0x14_0000, 0x5000_0000), (0x15_0000, 0x20_0000, 0x5005_0000)]
+        );
     }
 
     #[test]

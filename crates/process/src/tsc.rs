@@ -45,7 +45,8 @@ fn told_by_processor() -> Option<u32> {
         return None;
     }
     let leaf = __cpuid_count(0x15, 0);
-    let (denominator, numerator, crystal_hz) = (u64::from(leaf.eax), u64::from(leaf.ebx), u64::from(leaf.ecx));
+    let (denominator, numerator, crystal_hz) =
+        (u64::from(leaf.eax), u64::from(leaf.ebx), u64::from(leaf.ecx));
     let khz = (crystal_hz * numerator).checked_div(denominator)? / 1000;
     u32::try_from(khz).ok().filter(|khz| *khz != 0)
 }

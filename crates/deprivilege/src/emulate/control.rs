@@ -112,9 +112,9 @@ impl Step<'_> {
         if !has(cr0::PE) {
             return Err(self.unsupported("real mode (CR0.PE clear)"));
         }
-        if has(cr0::TS) || has(cr0::EM) {
-            // x87 and SSE instructions run natively and would not raise #NM.
-            return Err(self.unsupported("floating point switched off (CR0.TS or CR0.EM set)"));
+        if has(cr0::EM) {
+            // SSE instructions would have to raise #UD and x87 ones #NM. TS is seen to by translation.
+            return Err(self.unsupported("floating point emulation (CR0.EM set)"));
         }
         let mut efer_now = self.cpu.efer;
         if changed & cr0::PG != 0 {

@@ -12,7 +12,12 @@ use crate::{
 ///
 /// # Errors
 /// [`Trap`]: a fault of the guest. RIP and the stack pointer are as before.
-pub fn branch(insn: &Instruction, cpu: &mut Cpu, regs: &mut Registers, bus: &mut dyn Bus) -> Result<(), Trap> {
+pub fn branch(
+    insn: &Instruction,
+    cpu: &mut Cpu,
+    regs: &mut Registers,
+    bus: &mut dyn Bus,
+) -> Result<(), Trap> {
     let mut step = Step { insn, cpu, regs, bus };
     match insn.flow_control() {
         FlowControl::Return => {

@@ -6,7 +6,8 @@
 //! guest's stack or changes its flags unless the sequence says so: code may use the red zone below `rsp`.
 
 use iced_x86::{
-    Code, Encoder, Instruction, InstructionInfoFactory, InstructionInfoOptions, MemoryOperand, OpKind, Register,
+    Code, Encoder, Instruction, InstructionInfoFactory, InstructionInfoOptions, MemoryOperand, OpKind,
+    Register,
 };
 
 use super::{CodeSize, HALF_BITS, sensitive::Field};
@@ -454,7 +455,12 @@ pub(super) fn has_foldable_operand(insn: &Instruction) -> bool {
     let explicit = (0..insn.op_count()).filter(|&n| insn.op_kind(n) == OpKind::Memory).count() == 1;
     let segment = matches!(insn.memory_segment(), Register::FS | Register::GS);
     let narrow = insn.memory_base().size() == 4 || insn.memory_index().size() == 4;
-    explicit && !segment && !narrow && !insn.is_vsib() && !insn.is_ip_rel_memory_operand() && !has_bare_address(insn)
+    explicit
+        && !segment
+        && !narrow
+        && !insn.is_vsib()
+        && !insn.is_ip_rel_memory_operand()
+        && !has_bare_address(insn)
 }
 
 /// Moves between the accumulator and a 64-bit address in the instruction itself: their encoding has no base register.

@@ -81,6 +81,8 @@ pub struct Source<'a> {
     pub site: &'a dyn Fn(u64) -> Site,
     /// Whether `pushf` and `popf` may deal with the flags by themselves: not while the virtual CPU holds AC or NT.
     pub inline_flags: bool,
+    /// Whether x87, SSE and AVX instructions may run: not while CR0.TS is set.
+    pub floating_point: bool,
     /// Number of the block's first exit; the others follow.
     pub first_exit: u32,
 }
@@ -121,6 +123,11 @@ pub enum Exit {
     Enabled {
         /// Where the guest goes on.
         next: VirtAddr,
+    },
+    /// The instruction at the address needs floating point, which is switched off: #NM.
+    NotAvailable {
+        /// Address of the instruction.
+        at: VirtAddr,
     },
     /// The bytes at the address are no instruction: #UD.
     Undefined {
@@ -171,7 +178,8 @@ pub const ENTRY_LEN: usize = 5;
 #[must_use]
 pub fn translate(places: &Places, source: &Source<'_>) -> Block {
     let mut block = Translator::new(places, source);
-    let mut decoder = Decoder::with_ip(source.size.bits(), source.bytes, source.start.0, DecoderOptions::NONE);
+    let mut decoder =
+        Decoder::with_ip(source.size.bits(), source.bytes, source.start.0, DecoderOptions::NONE);
     let mut instruction = Instruction::default();
     loop {
         let offset = decoder.position();
@@ -353,6 +361,11 @@ impl<'a> Translator<'a> {
             Handling::PushFlags | Handling::PopFlags if !self.source.inline_flags => Handling::Emulate,
             other => other,
         };
+        if !self.source.floating_point && sensitive::uses_floating_point(insn) {
+            self.begin(offset, true);
+            self.leave(Exit::NotAvailable { at: VirtAddr(insn.ip()) });
+            return Then::End;
+        }
         let branch = handling == Handling::Plain && insn.flow_control() != FlowControl::Next;
         if enabling && branch {
             // Behind it would be at its target: look before it.

@@ -38,6 +38,7 @@ fn block_at(start: u64, size: CodeSize, bytes: &[u8], site: Site) -> Block {
         in_page: bytes.len(),
         site: &|_| site,
         inline_flags: true,
+        floating_point: true,
         first_exit: 100,
     };
     translate(&PLACES, &source)
@@ -61,10 +62,41 @@ fn is_forbidden(insn: &Instruction) -> bool {
     let selector = |n| insn.op_kind(n) == OpKind::Register && insn.op_register(n).is_segment_register();
     matches!(
         insn.mnemonic(),
-        M::Syscall | M::Sysenter | M::Int | M::Int1 | M::Int3 | M::Into | M::Cpuid | M::Sgdt | M::Sidt | M::Sldt
-            | M::Str | M::Smsw | M::Lar | M::Lsl | M::Verr | M::Verw | M::Iret | M::Iretd | M::Iretq | M::Retf
-            | M::Ret | M::Call | M::Vmcall | M::Vmmcall | M::Rdtscp | M::Rdpid | M::Xgetbv | M::Wrpkru | M::Sti
-            | M::Cli | M::Hlt | M::In | M::Out | M::Mwaitx | M::Xbegin
+        M::Syscall
+            | M::Sysenter
+            | M::Int
+            | M::Int1
+            | M::Int3
+            | M::Into
+            | M::Cpuid
+            | M::Sgdt
+            | M::Sidt
+            | M::Sldt
+            | M::Str
+            | M::Smsw
+            | M::Lar
+            | M::Lsl
+            | M::Verr
+            | M::Verw
+            | M::Iret
+            | M::Iretd
+            | M::Iretq
+            | M::Retf
+            | M::Ret
+            | M::Call
+            | M::Vmcall
+            | M::Vmmcall
+            | M::Rdtscp
+            | M::Rdpid
+            | M::Xgetbv
+            | M::Wrpkru
+            | M::Sti
+            | M::Cli
+            | M::Hlt
+            | M::In
+            | M::Out
+            | M::Mwaitx
+            | M::Xbegin
     ) || (0..insn.op_count()).any(selector)
         || insn.is_privileged()
 }
@@ -111,12 +143,10 @@ fn operand_relative_to_a_high_rip_goes_through_a_register_that_is_not_used() {
     // add [rip+0x10], r11d
     let block = block_at(0x10_0000_0000, CodeSize::Bits64, &[0x44, 0x01, 0x1d, 0x10, 0, 0, 0], Site::Native);
     let listing = listing(&block);
-    assert_eq!(listing[..4], [
-        "mov [70001050h],r10",
-        "mov r10,1000000017h",
-        "add [r10],r11d",
-        "mov r10,[70001050h]",
-    ]);
+    assert_eq!(
+        listing[..4],
+        ["mov [70001050h],r10", "mov r10,1000000017h", "add [r10],r11d", "mov r10,[70001050h]",]
+    );
     let mark = block.marks.iter().find(|mark| mark.spilled != 0).expect("the operand may fault");
     assert_eq!(mark.spilled, 1 << 10);
 }
@@ -198,9 +228,36 @@ fn flags_that_the_cpu_keeps_apart_are_left_to_the_monitor() {
         in_page: 1,
         site: &|_| Site::Native,
         inline_flags: false,
+        floating_point: true,
         first_exit: 0,
     };
     assert!(matches!(translate(&PLACES, &source).exits[0], Exit::Emulate { .. }));
+}
+
+#[test]
+fn floating_point_that_is_switched_off_is_not_available() {
+    let cases: &[(&[u8], bool)] = &[
+        (&[0x0f, 0x28, 0xc1], true),  // movaps xmm0, xmm1
+        (&[0xd9, 0xe8], true),        // fld1
+        (&[0x0f, 0xae, 0x00], true),  // fxsave [rax]
+        (&[0xc5, 0xf8, 0x77], true),  // vzeroupper
+        (&[0x0f, 0xae, 0xf0], false), // mfence
+        (&[0x48, 0x89, 0xc8], false), // mov rax, rcx
+    ];
+    for (bytes, expected) in cases {
+        let source = Source {
+            start: VirtAddr(START),
+            size: CodeSize::Bits64,
+            bytes,
+            in_page: bytes.len(),
+            site: &|_| Site::Native,
+            inline_flags: true,
+            floating_point: false,
+            first_exit: 0,
+        };
+        let block = translate(&PLACES, &source);
+        assert_eq!(matches!(block.exits[0], Exit::NotAvailable { .. }), *expected, "{bytes:x?}");
+    }
 }
 
 #[test]

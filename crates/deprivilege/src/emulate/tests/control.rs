@@ -74,7 +74,7 @@ fn cr0_with_contradicting_or_upper_bits_faults() {
 fn cr0_that_cannot_be_represented_is_refused() {
     for (value, why) in [
         (0, "real mode"),
-        (cr0::PE | cr0::TS, "floating point"),
+        (cr0::PE | cr0::EM, "floating point"),
         (cr0::PE | cr0::EM, "floating point"),
         (cr0::PE | cr0::PG, "paging outside long mode"),
     ] {
