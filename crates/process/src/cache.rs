@@ -4,6 +4,8 @@
 //! still leads to it (a linked branch, the branch table) finds its way to a new translation. Space is reclaimed by
 //! throwing everything away when the area is full.
 
+#![expect(clippy::cast_possible_truncation, reason = "host code lies below 2 GiB and counts stay far below")]
+
 use runu_core::VirtAddr;
 use runu_deprivilege::translate::{self, Block, CodeSize, ENTRY_LEN, Exit, Mark};
 use rustc_hash::FxHashMap;

@@ -1,5 +1,7 @@
 //! The host's side: memory at fixed addresses, signals, timers. All raw system calls of the monitor are here.
 
+#![expect(clippy::cast_possible_truncation, reason = "addresses and lengths of a 64-bit process")]
+
 use std::{
     arch::asm,
     io::{self, Error},

@@ -170,10 +170,17 @@ impl Context {
     }
 }
 
+/// An address of ours as the 32 bits that translated code has for it.
+#[expect(clippy::cast_possible_truncation, reason = "checked")]
+pub(crate) const fn below_4g(address: u64) -> u32 {
+    assert!(LOW.start <= address && address < LOW.end);
+    address as u32
+}
+
 /// Address of a field of the context.
 macro_rules! at {
     ($($field:tt)+) => {
-        (CONTEXT + offset_of!(Context, $($field)+) as u64) as u32
+        below_4g(CONTEXT + offset_of!(Context, $($field)+) as u64)
     };
 }
 
@@ -184,7 +191,7 @@ pub(crate) const PLACES: Places = Places {
     landing: at!(landing),
     exit: at!(exit),
     gate: at!(gate),
-    gate32: CODE.start as u32,
+    gate32: below_4g(CODE.start),
     stack_pointer: at!(stack_pointer),
     scratch_top: at!(scratch) + 64,
     interrupts: at!(cpu.interrupts),
@@ -196,8 +203,8 @@ pub(crate) const PLACES: Places = Places {
     cr4: at!(cpu.cr4),
     xcr0: at!(cpu.xcr0),
     kernel_gs_base: at!(cpu.kernel_gs_base),
-    tags: TAGS as u32,
-    codes: CODES as u32,
+    tags: below_4g(TAGS),
+    codes: below_4g(CODES),
 };
 
 #[cfg(test)]

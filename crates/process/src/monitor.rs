@@ -110,7 +110,7 @@ impl Monitor {
 
     fn resume_at(&mut self, host: u64) {
         self.context.resume = host;
-        self.context.far_resume = [host as u32, u32::from(signal::USER32_CS)];
+        self.context.far_resume = [layout::below_4g(host), u32::from(signal::USER32_CS)];
     }
 
     fn stop(&mut self, end: End) -> ! {
@@ -143,7 +143,7 @@ impl Monitor {
             self.cache.clear();
         }
         let mut window = [0; WINDOW + OVERHANG];
-        let left = (PAGE - rip % PAGE) as usize;
+        let left = usize::try_from(PAGE - rip % PAGE).unwrap_or(usize::MAX);
         let (near, far) = window.split_at_mut(left.min(WINDOW + OVERHANG));
         let mut pages = vec![self.fetch(rip, near)?];
         let mut len = near.len();
@@ -429,9 +429,15 @@ impl Monitor {
                 return Ok(());
             }
         };
+        let rip = self.context.regs.rip;
         match effect {
+            // `sti; hlt` must find what is pending still pending: nothing else would end the halt.
+            Effect::NextShadowed if self.next_is_halt() => {
+                let host = self.translated()?;
+                self.resume_at(host);
+                return Ok(());
+            }
             Effect::Next | Effect::NextShadowed => {
-                let rip = self.context.regs.rip;
                 self.settle()?;
                 if self.context.regs.rip == rip && self.cache.generation == generation {
                     self.resume_at(resume);
@@ -454,6 +460,12 @@ impl Monitor {
         }
         self.go_on();
         Ok(())
+    }
+
+    fn next_is_halt(&mut self) -> bool {
+        const HLT: u8 = 0xf4;
+        let mut byte = [0];
+        self.fetch(self.context.regs.rip, &mut byte).is_ok() && byte == [HLT]
     }
 
     // Signals.

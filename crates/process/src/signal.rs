@@ -22,8 +22,11 @@ pub(crate) mod trap {
     pub(crate) const SIMD: u8 = 19;
 }
 
+/// An index into `gregs`; the C headers have them as `int`.
+type Index = i32;
+
 /// `gregs` indices of the general registers in hardware order (glibc sys/ucontext.h).
-const GENERAL: [i32; 16] = [
+const GENERAL: [Index; 16] = [
     libc::REG_RAX,
     libc::REG_RCX,
     libc::REG_RDX,
@@ -58,12 +61,12 @@ impl<'a> Frame<'a> {
         self.number
     }
 
-    fn greg(&self, index: i32) -> u64 {
-        self.gregs[index as usize].cast_unsigned()
+    fn greg(&self, index: Index) -> u64 {
+        self.gregs[index.cast_unsigned() as usize].cast_unsigned()
     }
 
-    fn set(&mut self, index: i32, value: u64) {
-        self.gregs[index as usize] = value.cast_signed();
+    fn set(&mut self, index: Index, value: u64) {
+        self.gregs[index.cast_unsigned() as usize] = value.cast_signed();
     }
 
     /// Host instruction pointer.

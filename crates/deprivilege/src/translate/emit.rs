@@ -5,6 +5,11 @@
 //! displacement in 64-bit code (Intel SDM vol. 2 §2.2.1.3) and works in 32-bit code as well. Nothing here touches the
 //! guest's stack or changes its flags unless the sequence says so: code may use the red zone below `rsp`.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "register numbers are below 16, a block is some KiB long"
+)]
+
 use iced_x86::{
     Code, Encoder, Instruction, InstructionInfoFactory, InstructionInfoOptions, MemoryOperand, OpKind,
     Register,
@@ -283,17 +288,17 @@ impl<'a> Emitter<'a> {
     /// The address of the operand with all bits from [`HALF_BITS`] on cleared. Flags survive on the scratch stack.
     pub(super) fn load_folded_address(&mut self, insn: &Instruction, register: Register) {
         self.load_address(insn, register);
-        self.to_scratch_stack();
+        self.switch_to_scratch_stack();
         let number = register.number() as u8;
         let rex = 0x48 | number >> 3;
         let shift = 64 - HALF_BITS as u8;
         self.copy(&[rex, 0xc1, 0xe0 | number & 7, shift]); // shl r, 18
         self.copy(&[rex, 0xc1, 0xe8 | number & 7, shift]); // shr r, 18
-        self.from_scratch_stack();
+        self.leave_scratch_stack();
     }
 
     /// `mov [stack_pointer], rsp; mov esp, scratch_top; pushfq`
-    fn to_scratch_stack(&mut self) {
+    fn switch_to_scratch_stack(&mut self) {
         self.store(Register::RSP, self.places.stack_pointer);
         self.copy(&[0xbc]);
         self.copy(&self.places.scratch_top.to_le_bytes());
@@ -301,17 +306,17 @@ impl<'a> Emitter<'a> {
     }
 
     /// `popfq; mov rsp, [stack_pointer]`
-    fn from_scratch_stack(&mut self) {
+    fn leave_scratch_stack(&mut self) {
         self.copy(&[0x9d]);
         self.fetch(Register::RSP, self.places.stack_pointer);
     }
 
     /// `and eax, [xcr0]; and edx, [xcr0 + 4]`. Flags survive on the scratch stack.
     pub(super) fn confine_components(&mut self) {
-        self.to_scratch_stack();
+        self.switch_to_scratch_stack();
         self.absolute(&[], &[0x23], 0, self.places.xcr0);
         self.absolute(&[], &[0x23], 2, self.places.xcr0 + 4);
-        self.from_scratch_stack();
+        self.leave_scratch_stack();
     }
 
     /// `mov r, value`, in the register's own width, shortest form first.

@@ -1,5 +1,7 @@
 //! What translation promises, checked on what it produces: by decoding the host code again.
 
+#![expect(clippy::cast_possible_truncation, reason = "offsets in a block, which is some KiB long")]
+
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 use proptest::prelude::*;
 use runu_core::VirtAddr;
