@@ -11,7 +11,19 @@ use crate::source;
 
 /// Each crate of the workspace and the crates of the workspace it may use outside its tests.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("runu", &["runu-core", "runu-guest", "runu-guests", "runu-machine", "runu-process", "runu-sandbox"]),
+    (
+        "runu",
+        &[
+            "runu-container",
+            "runu-core",
+            "runu-guest",
+            "runu-guests",
+            "runu-machine",
+            "runu-process",
+            "runu-sandbox",
+        ],
+    ),
+    ("runu-container", &["runu-core", "runu-guest", "runu-sandbox"]),
     ("runu-process", &["runu-core", "runu-machine", "runu-deprivilege", "runu-sandbox"]),
     ("runu-machine", &["runu-core"]),
     ("runu-deprivilege", &["runu-core"]),

@@ -7,10 +7,19 @@ use runu_core::{Blame, Bytes};
 
 use crate::{failure::Failure, stdio};
 
+/// What `--version` tells behind our name, in lines that engines read: docker wants `commit:`, podman and containerd
+/// print it.
+const VERSION: &str =
+    concat!("version ", env!("CARGO_PKG_VERSION"), "\ncommit: v", env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0");
+
 /// Runs unikernels: the image as it is, in a sandboxed process, with or without KVM
 #[derive(Debug, Parser)]
-#[command(name = "runu", version = concat!("version ", env!("CARGO_PKG_VERSION")), max_term_width = 100)]
+#[command(name = "runu", version = VERSION, max_term_width = 100)]
 pub(crate) struct Cli {
+    /// Where and how loudly
+    #[command(flatten)]
+    pub(crate) global: GlobalFlags,
+
     /// What to do
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -26,6 +35,268 @@ pub(crate) enum Verb {
     Inspect(InspectFlags),
     /// Run the built-in unikernel and tell what happened
     Demo(DemoFlags),
+    /// Create a container from an OCI bundle; it waits for `start`
+    Create(CreateFlags),
+    /// Start a created container
+    Start(IdFlags),
+    /// Tell what a container is doing, as JSON
+    State(IdFlags),
+    /// Send a signal to a container
+    Kill(KillFlags),
+    /// Delete a container that has ended
+    Delete(DeleteFlags),
+    /// List containers
+    List(ListFlags),
+    /// Tell which processes a container has
+    Ps(PsFlags),
+    /// Stop a container for a while
+    Pause(IdFlags),
+    /// Let a paused container go on
+    Resume(IdFlags),
+    /// Change a container's limits
+    Update(UpdateFlags),
+    /// Tell what a container uses
+    Events(EventsFlags),
+    /// Tell what this runtime can do, as JSON
+    Features,
+    /// Write an example of a config.json
+    Spec(SpecFlags),
+    /// Run another program in a container; a unikernel has room for none
+    Exec(AnyFlags),
+    /// Checkpoint a container; a unikernel cannot be
+    Checkpoint(AnyFlags),
+    /// Restore a container from a checkpoint; a unikernel cannot be
+    Restore(AnyFlags),
+}
+
+/// Flags before the verb, as OCI runtimes have them.
+#[derive(Debug, Args)]
+pub(crate) struct GlobalFlags {
+    /// Where the state of containers is kept
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+
+    /// Where to tell an error besides stderr
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+
+    /// How to tell it there
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+
+    /// Take control-group paths for systemd's: SLICE:PREFIX:NAME
+    #[arg(long)]
+    pub(crate) systemd_cgroup: bool,
+
+    /// Taken from engines, without effect: whether we are root is known
+    #[arg(long, value_name = "BOOL", hide = true)]
+    pub(crate) rootless: Option<String>,
+
+    /// Taken from engines, without effect before the verb
+    #[arg(long = "debug", hide = true)]
+    pub(crate) verbose: bool,
+}
+
+/// What `--log-format` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line of words
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// Flags of verbs that take nothing but a container.
+#[derive(Debug, Args)]
+pub(crate) struct IdFlags {
+    /// The container
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+}
+
+/// Flags of `runu create`.
+#[derive(Debug, Args)]
+pub(crate) struct CreateFlags {
+    /// The OCI bundle
+    #[arg(short, long, default_value = ".", value_name = "DIR")]
+    pub(crate) bundle: PathBuf,
+
+    /// Where to write the process id
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+
+    /// Socket to send the terminal to
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) console_socket: Option<PathBuf>,
+
+    /// Flags that mean nothing to a unikernel
+    #[command(flatten)]
+    pub(crate) ignored: IgnoredFlags,
+
+    /// A name for the container
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+}
+
+/// What engines pass for ordinary containers; a unikernel has no use for it.
+#[derive(Debug, Args)]
+pub(crate) struct IgnoredFlags {
+    /// Its root is always pivoted to
+    #[arg(long, hide = true)]
+    pub(crate) no_pivot: bool,
+
+    /// It has no keyring
+    #[arg(long, hide = true)]
+    pub(crate) no_new_keyring: bool,
+
+    /// It can use no descriptor of the host
+    #[arg(long, hide = true, value_name = "N")]
+    pub(crate) preserve_fds: Option<u32>,
+
+    /// Nobody waits for one yet
+    #[arg(long, hide = true, value_name = "SOCKET")]
+    pub(crate) pidfd_socket: Option<PathBuf>,
+}
+
+/// Flags of `runu kill`.
+#[derive(Debug, Args)]
+pub(crate) struct KillFlags {
+    /// Send it to every process of the container
+    #[arg(short, long)]
+    pub(crate) all: bool,
+
+    /// The container
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+
+    /// The signal, by name or number
+    #[arg(default_value = "TERM", value_name = "SIGNAL", allow_negative_numbers = true)]
+    pub(crate) signal: String,
+}
+
+/// Flags of `runu delete`.
+#[derive(Debug, Args)]
+pub(crate) struct DeleteFlags {
+    /// Kill it if it runs; no error if there is none
+    #[arg(short, long)]
+    pub(crate) force: bool,
+
+    /// The container
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+}
+
+/// What `--format` takes where there is a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TableFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// Flags of `runu list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListFlags {
+    /// How
+    #[arg(short, long, value_enum, default_value_t = TableFormat::Table, value_name = "FORMAT")]
+    pub(crate) format: TableFormat,
+
+    /// Only the names
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// Flags of `runu ps`.
+#[derive(Debug, Args)]
+pub(crate) struct PsFlags {
+    /// How
+    #[arg(short, long, value_enum, default_value_t = TableFormat::Table, value_name = "FORMAT")]
+    pub(crate) format: TableFormat,
+
+    /// The container
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+
+    /// Flags for ps(1)
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PS-ARG")]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+/// Flags of `runu update`.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateFlags {
+    /// File with the limits as JSON, `-` for stdin
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) resources: Option<PathBuf>,
+
+    /// Bytes of memory
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<Bytes>,
+
+    /// Processes and threads
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) pids_limit: Option<i64>,
+
+    /// Microseconds of processor time in each period
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) cpu_quota: Option<i64>,
+
+    /// Microseconds of a period
+    #[arg(long, value_name = "N")]
+    pub(crate) cpu_period: Option<u64>,
+
+    /// Share of processor time
+    #[arg(long, value_name = "N")]
+    pub(crate) cpu_share: Option<u64>,
+
+    /// Processors
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_cpus: Option<String>,
+
+    /// Memory nodes
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_mems: Option<String>,
+
+    /// The container
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+}
+
+/// Flags of `runu events`.
+#[derive(Debug, Args)]
+pub(crate) struct EventsFlags {
+    /// Tell once and end
+    #[arg(long)]
+    pub(crate) stats: bool,
+
+    /// Time between two tellings
+    #[arg(long, default_value = "5s", value_name = "DURATION")]
+    pub(crate) interval: String,
+
+    /// The container
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+}
+
+/// Flags of `runu spec`.
+#[derive(Debug, Args)]
+pub(crate) struct SpecFlags {
+    /// Where to write it
+    #[arg(short, long, default_value = ".", value_name = "DIR")]
+    pub(crate) bundle: PathBuf,
+
+    /// For an ordinary user
+    #[arg(long)]
+    pub(crate) rootless: bool,
+}
+
+/// Flags of verbs that only ordinary containers have: whatever their runtime knows.
+#[derive(Debug, Args)]
+pub(crate) struct AnyFlags {
+    /// The flags, the container and what follows it
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORD")]
+    pub(crate) words: Vec<OsString>,
 }
 
 /// Flags of `runu run`.
@@ -50,6 +321,30 @@ pub(crate) struct RunFlags {
     /// Tell on stderr what was chosen and why, and how long each phase took
     #[arg(long)]
     pub(crate) debug: bool,
+
+    /// Run the container of this OCI bundle instead of a kernel file; the name of the container follows
+    #[arg(short, long, value_name = "DIR", help_heading = "OCI bundles")]
+    pub(crate) bundle: Option<PathBuf>,
+
+    /// Do not wait for the container's end
+    #[arg(short, long, help_heading = "OCI bundles")]
+    pub(crate) detach: bool,
+
+    /// Where to write the process id
+    #[arg(long, value_name = "FILE", help_heading = "OCI bundles")]
+    pub(crate) pid_file: Option<PathBuf>,
+
+    /// Socket to send the terminal to
+    #[arg(long, value_name = "SOCKET", help_heading = "OCI bundles")]
+    pub(crate) console_socket: Option<PathBuf>,
+
+    /// Do not delete the container when it has ended
+    #[arg(long, help_heading = "OCI bundles")]
+    pub(crate) keep: bool,
+
+    /// Flags that mean nothing to a unikernel
+    #[command(flatten)]
+    pub(crate) ignored: IgnoredFlags,
 
     /// The kernel, and behind it the guest's arguments; a `--` between them is not handed on
     #[arg(required = true, trailing_var_arg = true, num_args = 1.., value_names = ["KERNEL", "ARG"])]
@@ -136,7 +431,7 @@ mod tests {
 
     fn run_flags(words: &[&str]) -> RunFlags {
         match Cli::try_parse_from([&["runu", "run"], words].concat()) {
-            Ok(Cli { verb: Verb::Run(flags) }) => flags,
+            Ok(Cli { verb: Verb::Run(flags), .. }) => flags,
             other => panic!("{other:?}"),
         }
     }

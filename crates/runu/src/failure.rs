@@ -44,6 +44,18 @@ impl Failure {
         Bug { what, source: Box::new(source) }.into()
     }
 
+    /// The error with its causes on one line, as engines log and match it.
+    pub(crate) fn sentence(&self) -> String {
+        let mut sentence = self.0.to_string();
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            sentence.push_str(": ");
+            sentence.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        sentence
+    }
+
     /// Tells the error on stderr; the exit status that its blame gives.
     pub(crate) fn report(&self) -> u8 {
         stdio::words(&lines(self.0.as_ref()));

@@ -8,6 +8,7 @@
 mod cli;
 mod failure;
 mod monitor;
+mod oci;
 mod open;
 mod start;
 mod stdio;
@@ -18,7 +19,7 @@ mod verdict;
 
 use std::process::ExitCode;
 
-use crate::{cli::Verb, failure::Failure};
+use crate::cli::{Cli, Verb};
 
 fn main() -> ExitCode {
     // First of all: a guest's process parses no command line and prints nothing.
@@ -28,17 +29,19 @@ fn main() -> ExitCode {
     }
     let began = timeline::now();
     let status = match cli::parse() {
-        Ok(cli) => run(cli.verb, began).unwrap_or_else(|failure| failure.report()),
+        Ok(cli) => run(cli, began),
         Err(status) => status,
     };
     ExitCode::from(status)
 }
 
 /// Does what the verb says; its exit status.
-fn run(verb: Verb, began: u64) -> Result<u8, Failure> {
-    match verb {
-        Verb::Run(flags) => verbs::run::run(flags, began),
+fn run(cli: Cli, began: u64) -> u8 {
+    let done = match cli.verb {
+        Verb::Run(flags) if !oci::is_bundle(&flags) => verbs::run::run(flags, began),
         Verb::Inspect(flags) => verbs::inspect::inspect(&flags),
         Verb::Demo(flags) => verbs::demo::demo(&flags, began),
-    }
+        verb => return oci::run(&cli.global, verb),
+    };
+    done.unwrap_or_else(|failure| failure.report())
 }

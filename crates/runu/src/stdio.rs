@@ -15,10 +15,13 @@ use runu_core::{Blame, Blamed, Printable};
 /// Whether descriptor 1 was closed when the process began.
 static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 
+/// Whether SIGPIPE had its default disposition when the process began; `std` ignores it before `main`.
+static BROKEN_PIPE_WAS_DEFAULT: AtomicBool = AtomicBool::new(false);
+
 /// Called by the C library before `main`, in the order of the ELF section `.init_array` (System V ABI, "Initialization
 /// and Termination Functions").
 // SAFETY: the section holds pointers to functions that the C library calls once, with arguments that `probe` ignores;
-// `probe` needs nothing that is set up later: it makes one system call and stores to an atomic.
+// `probe` needs nothing that is set up later: it makes two system calls and stores to atomics.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static PROBE: extern "C" fn() = probe;
@@ -28,6 +31,18 @@ extern "C" fn probe() {
     // SAFETY: F_GETFD takes no argument, reads no memory, and is defined for any number, open or not.
     let closed = unsafe { libc::fcntl(STDOUT, libc::F_GETFD) } == -1;
     STDOUT_WAS_CLOSED.store(closed, Ordering::Relaxed);
+    // SAFETY: all-zero is a valid `sigaction`; the kernel stores the present one in it and is given no new one.
+    let action = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut action);
+        action
+    };
+    BROKEN_PIPE_WAS_DEFAULT.store(action.sa_sigaction == libc::SIG_DFL, Ordering::Relaxed);
+}
+
+/// Whether SIGPIPE had its default disposition when the process began.
+pub(crate) fn broken_pipe_was_default() -> bool {
+    BROKEN_PIPE_WAS_DEFAULT.load(Ordering::Relaxed)
 }
 
 /// Why output did not reach its reader.

@@ -12,13 +12,18 @@
 //! Entering is done in the two ways that do not take the lock that every fork and exit on the machine shares, which can
 //! cost milliseconds: version 2 at the clone itself (`CLONE_INTO_CGROUP`), version 1 by the thread itself through `tasks`.
 
+mod container;
 mod hierarchy;
+mod mounts;
 mod place;
+mod resources;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+pub use container::{ContainerCgroup, ContainerCgroupError, Usage};
 use hierarchy::Group;
 use place::{Controller, Limit, Places};
+pub use resources::Resources;
 
 use crate::{
     error::SandboxError,

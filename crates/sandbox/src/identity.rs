@@ -18,11 +18,14 @@ use rustix::{
 use crate::{step::Step, sys};
 
 /// How the sandbox gets its identity.
+#[derive(Clone)]
 pub(crate) enum Identity {
     /// By becoming a user and group of this number, without a user namespace.
     Own { id: u32 },
     /// By mapping only the caller's user and group into a new user namespace: lines for `uid_map` and `gid_map`.
     Mapped { uid_map: String, gid_map: String },
+    /// By becoming a user and group of a new user namespace whose maps the caller fills in.
+    Within { uid: u32, gid: u32 },
 }
 
 /// First of 2^22 user and group numbers, one per process id, in a range that no known allocator of users hands out
@@ -34,7 +37,7 @@ const PIDS: u32 = (1 << 22) - 1;
 
 /// The user that owns nothing by convention: the name of every caller in its own user namespace, and the best there is
 /// where we are already in someone's user namespace, in which the other range does not exist.
-const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
 impl Identity {
     /// The best identity that this process can give away.
@@ -55,12 +58,34 @@ impl Identity {
 
     /// What this identity adds to the namespaces of the clone.
     pub(crate) fn namespaces(&self) -> c_int {
-        if self.needs_user_namespace() { libc::CLONE_NEWUSER } else { 0 }
+        match self {
+            Identity::Own { .. } => 0,
+            Identity::Mapped { .. } | Identity::Within { .. } => libc::CLONE_NEWUSER,
+        }
+    }
+
+    /// The user number for a sandbox that outlives the caller: as long as its first process `init` exists, nobody else's
+    /// number comes from that process id.
+    pub(crate) fn outliving(&self, init: Pid) -> u32 {
+        match *self {
+            Identity::Own { id } if id >= FIRST_ID => FIRST_ID + (init.as_raw_pid().cast_unsigned() & PIDS),
+            Identity::Own { id } => id,
+            Identity::Mapped { .. } => NOBODY,
+            Identity::Within { uid, .. } => uid,
+        }
+    }
+
+    /// The same identity with the user number that the caller chose after the clone.
+    pub(crate) fn with_id(self, id: u32) -> Self {
+        match self {
+            Identity::Own { .. } => Identity::Own { id },
+            other => other,
+        }
     }
 
     /// Whether it takes a user namespace.
     pub(crate) fn needs_user_namespace(&self) -> bool {
-        matches!(self, Identity::Mapped { .. })
+        matches!(self, Identity::Mapped { .. } | Identity::Within { .. })
     }
 
     /// Fills the maps of a new user namespace. Runs in the supervisor, first of all.
@@ -82,14 +107,29 @@ impl Identity {
     /// Becomes that user, for good and without any capability. Runs in the supervisor, last of all privileged steps.
     pub(crate) fn assume(&self) -> Result<(), Errno> {
         sys::empty_bounding_set()?;
-        if let Identity::Own { id } = *self {
-            rustix::thread::set_thread_groups(&[])?;
-            let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-            rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-            rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+        match *self {
+            Identity::Own { id } => {
+                rustix::thread::set_thread_groups(&[])?;
+                become_user(id, id)?;
+            }
+            Identity::Within { uid, gid } => {
+                // Refused where whoever made the namespace could not drop groups either.
+                match rustix::thread::set_thread_groups(&[]) {
+                    Ok(()) | Err(Errno::PERM) => {}
+                    Err(errno) => return Err(errno),
+                }
+                become_user(uid, gid)?;
+            }
+            Identity::Mapped { .. } => {}
         }
         drop_capabilities()
     }
+}
+
+fn become_user(uid: u32, gid: u32) -> Result<(), Errno> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
 }
 
 /// A user and group number that owns nothing; none where the user namespace that we are in holds too few numbers.

@@ -40,7 +40,7 @@ pub(crate) struct Plan<'a> {
     /// Files of version-1 control groups; writing `0` to one enters it.
     pub(crate) cgroups: &'a [OwnedFd],
     /// The host name inside.
-    pub(crate) hostname: &'a str,
+    pub(crate) hostname: Option<&'a str>,
     /// Our own executable.
     pub(crate) program: OwnedFd,
     /// The guest process's arguments.
@@ -56,7 +56,7 @@ pub(crate) struct Plan<'a> {
 pub(crate) const FIRST_GIVEN: RawFd = 3;
 
 /// Exit status of a supervisor whose sandbox could not be made; the caller learns the reason from the report.
-const NOT_MADE: c_int = 70;
+pub(crate) const NOT_MADE: c_int = 70;
 
 /// Lives the supervisor's life.
 pub(crate) fn live(plan: &Plan<'_>) -> ! {
@@ -77,14 +77,9 @@ fn set_up(plan: &Plan<'_>) -> Result<(Pid, u64, u64), (Step, Errno)> {
     SignalSet::all().set_mask().at(Step::Signals)?;
     sys::set_disposition(libc::SIGCHLD, Disposition::Default);
     sys::close_range(plan.report_reader, plan.report_reader, Close::Now).at(Step::Pipe)?;
-    for tasks in plan.cgroups {
-        rustix::io::write(tasks, b"0").at(Step::JoinCgroup)?;
-    }
+    enter_cgroups(plan.cgroups)?;
     plan.identity.map()?;
-    sys::set_host_name(plan.hostname).at(Step::HostName)?;
-    root::empty()?;
-    plan.identity.assume().at(Step::Privileges)?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Privileges)?;
+    furnish(plan, plan.identity)?;
     follow_caller(plan)?;
     let ready = clock::now();
     let guest = sys::spawn_shared(&|| guest(plan)).at(Step::CloneGuest)?;
@@ -94,6 +89,21 @@ fn set_up(plan: &Plan<'_>) -> Result<(Pid, u64, u64), (Step, Errno)> {
     sys::close_range(0, report - 1, Close::Now).at(Step::Descriptors)?;
     sys::close_range(report + 1, RawFd::MAX, Close::Now).at(Step::Descriptors)?;
     Ok((guest, ready, executed))
+}
+
+/// Enters the version-1 control groups.
+pub(crate) fn enter_cgroups(groups: &[OwnedFd]) -> Result<(), (Step, Errno)> {
+    groups.iter().try_for_each(|tasks| rustix::io::write(tasks, b"0").map(drop)).at(Step::JoinCgroup)
+}
+
+/// Gives the sandbox its host name and root, and gives up all privileges.
+pub(crate) fn furnish(plan: &Plan<'_>, identity: &Identity) -> Result<(), (Step, Errno)> {
+    if let Some(name) = plan.hostname {
+        sys::set_host_name(name).at(Step::HostName)?;
+    }
+    root::empty()?;
+    identity.assume().at(Step::Privileges)?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Privileges)
 }
 
 /// Makes the kernel kill this process when the caller ends, and fails if it already has.
@@ -111,14 +121,20 @@ fn follow_caller(plan: &Plan<'_>) -> Result<(), (Step, Errno)> {
 
 /// Becomes the guest process; returns the exit status of one that could not.
 fn guest(plan: &Plan<'_>) -> c_int {
-    let (step, errno) = match place(plan) {
+    let (step, errno) = become_guest(plan);
+    Message::Failed { step, errno }.send(plan.report.as_fd());
+    CANNOT_EXECUTE
+}
+
+/// As of a shell that cannot execute a command (POSIX XCU 2.8.2).
+pub(crate) const CANNOT_EXECUTE: c_int = 126;
+
+/// Becomes the guest process; returns only on failure.
+pub(crate) fn become_guest(plan: &Plan<'_>) -> (Step, Errno) {
+    match place(plan) {
         Ok(()) => (Step::Exec, sys::exec(plan.program.as_fd(), &plan.argv)),
         Err(errno) => (Step::Descriptors, errno),
-    };
-    Message::Failed { step, errno }.send(plan.report.as_fd());
-    /// As of a shell that cannot execute a command (POSIX XCU 2.8.2).
-    const CANNOT_EXECUTE: c_int = 126;
-    CANNOT_EXECUTE
+    }
 }
 
 /// Gives this process exactly its descriptors and the signal dispositions of a fresh one.
@@ -138,6 +154,8 @@ fn place(plan: &Plan<'_>) -> Result<(), Errno> {
         sys::set_disposition(signal, Disposition::Ignore);
     }
     SignalSet::of(&[]).set_mask()?;
+    // Where the supervisor is not process 1 of a namespace, its end would leave this process alive.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_no_new_privs(true)
 }
 
@@ -145,7 +163,7 @@ fn place(plan: &Plan<'_>) -> Result<(), Errno> {
 const LAST_SIGNAL: c_int = 64;
 
 /// Reaps until the guest process is over; ends it when one of the ending signals comes.
-fn wait_for(guest: Pid, awaited: &SignalSet) -> End {
+pub(crate) fn wait_for(guest: Pid, awaited: &SignalSet) -> End {
     let mut requested = None;
     loop {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
@@ -164,7 +182,8 @@ fn wait_for(guest: Pid, awaited: &SignalSet) -> End {
 }
 
 /// Names the step that failed.
-trait At<T> {
+pub(crate) trait At<T> {
+    /// Names it.
     fn at(self, step: Step) -> Result<T, (Step, Errno)>;
 }
 

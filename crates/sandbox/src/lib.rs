@@ -19,21 +19,37 @@
 
 mod cgroup;
 mod clock;
+mod create;
 mod error;
+mod hold;
 mod identity;
 mod init;
 mod lockdown;
+mod namespaces;
+mod parcel;
+mod process;
 mod report;
 mod root;
 mod run;
 pub mod seccomp;
 mod signals;
 mod spec;
+mod start;
 mod step;
+mod supervisor;
 mod sys;
+mod terminal;
 
+pub use cgroup::{ContainerCgroup, ContainerCgroupError, Resources, Usage};
+pub use create::{Placed, Ready, create};
 pub use error::SandboxError;
 pub use lockdown::{LockdownError, guest_lockdown};
+pub use namespaces::{Namespace, Namespaces};
+pub use process::{
+    Replacement, exists_since, is_signal, replace, run_beside, signal, started_at, wait_for_end,
+};
 pub use run::run;
-pub use spec::{CgroupSpec, Ended, How, Limits, Spec, Times};
+pub use spec::{CgroupSpec, Ended, Holding, How, Limits, Spec, Times, UserMaps, Witness};
+pub use start::{StartError, listen, start};
 pub use step::Step;
+pub use terminal::{Terminal, TerminalError};

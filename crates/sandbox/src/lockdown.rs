@@ -11,10 +11,7 @@ use rustix::{
     process::{DumpableBehavior, Resource, Rlimit},
 };
 
-use crate::{
-    identity::drop_capabilities,
-    sys::{self, Close},
-};
+use crate::{identity::drop_capabilities, sys};
 
 /// Why a process could not be locked down. It must not go on.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +51,7 @@ pub fn guest_lockdown(keep: &[RawFd]) -> Result<(), LockdownError> {
         .map_err(cannot("hide its memory"))?;
     rustix::thread::set_no_new_privs(true).map_err(cannot("forgo new privileges"))?;
     drop_capabilities().map_err(cannot("drop its capabilities"))?;
-    let after_last = close_all_but(keep).map_err(cannot("close its descriptors"))?;
+    let after_last = sys::close_all_but(&mut keep.to_vec()).map_err(cannot("close its descriptors"))?;
     for resource in NOTHING {
         limit(resource, 0).map_err(cannot("limit its resources"))?;
     }
@@ -64,17 +61,4 @@ pub fn guest_lockdown(keep: &[RawFd]) -> Result<(), LockdownError> {
 
 fn limit(resource: Resource, most: u64) -> Result<(), Errno> {
     rustix::process::setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
-}
-
-/// Closes every descriptor that is not in `keep`; returns the number after the last kept one.
-fn close_all_but(keep: &[RawFd]) -> Result<RawFd, Errno> {
-    let mut keep = keep.to_vec();
-    keep.sort_unstable();
-    let mut next = 0;
-    for number in keep {
-        sys::close_range(next, number - 1, Close::Now)?;
-        next = number.checked_add(1).ok_or(Errno::BADF)?;
-    }
-    sys::close_range(next, RawFd::MAX, Close::Now)?;
-    Ok(next)
 }

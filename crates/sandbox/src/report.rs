@@ -12,8 +12,19 @@ use crate::step::Step;
 pub(crate) enum Message {
     /// The sandbox could not be made.
     Failed { step: Step, errno: Errno },
+    /// A sandbox that is started later got so far and waits to be told to go on.
+    Reached(Stage),
     /// The guest process is over.
     Ended { end: End, ready: u64, executed: u64, ended: u64 },
+}
+
+/// How far a sandbox got that is made now and started later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It is in all of its namespaces.
+    Placed,
+    /// It is complete and waits for its start.
+    Ready,
 }
 
 /// How the guest process ended, as far as the supervisor can tell.
@@ -55,12 +66,20 @@ const FAILED: u64 = 1;
 const EXITED: u64 = 2;
 const SIGNALLED: u64 = 3;
 const REQUESTED: u64 = 4;
+const PLACED: u64 = 5;
+const READY: u64 = 6;
 
 impl Message {
     /// Writes the message. A caller that is gone needs none, so failure means nothing.
     pub(crate) fn send(self, pipe: BorrowedFd<'_>) {
         // A message is less than PIPE_BUF, so the pipe takes all of it or nothing.
         let _ = rustix::io::write(pipe, &self.encode());
+    }
+
+    /// Writes the message to a peer that is waiting for it; a peer that is gone needs none.
+    pub(crate) fn send_to_peer(self, socket: BorrowedFd<'_>) {
+        // Not a plain write: a peer that is gone would raise SIGPIPE.
+        let _ = rustix::net::send(socket, &self.encode(), rustix::net::SendFlags::NOSIGNAL);
     }
 
     /// The message in the pipe, if there is a whole one.
@@ -77,6 +96,8 @@ impl Message {
             Message::Failed { step, errno } => {
                 [FAILED, u64::from(step.number()), u64::from(errno.raw_os_error().cast_unsigned()), 0, 0, 0]
             }
+            Message::Reached(Stage::Placed) => [PLACED, 0, 0, 0, 0, 0],
+            Message::Reached(Stage::Ready) => [READY, 0, 0, 0, 0, 0],
             Message::Ended { end, ready, executed, ended } => {
                 let (kind, value) = match end {
                     End::Exited(status) => (EXITED, u64::from(status)),
@@ -104,6 +125,8 @@ impl Message {
                 let errno = Errno::from_raw_os_error(i32::try_from(second).ok()?);
                 return Some(Message::Failed { step: Step::from_number(first)?, errno });
             }
+            PLACED => return Some(Message::Reached(Stage::Placed)),
+            READY => return Some(Message::Reached(Stage::Ready)),
             EXITED => End::Exited(u8::try_from(first).ok()?),
             SIGNALLED => End::Signalled(i32::try_from(first).ok()?),
             REQUESTED => End::Requested(i32::try_from(first).ok()?),
@@ -122,6 +145,8 @@ mod tests {
         let (ready, executed, ended) = (1, 2, u64::MAX);
         for message in [
             Message::Failed { step: Step::Exec, errno: Errno::ACCESS },
+            Message::Reached(Stage::Placed),
+            Message::Reached(Stage::Ready),
             Message::Ended { end: End::Exited(255), ready, executed, ended },
             Message::Ended { end: End::Signalled(libc::SIGSYS), ready, executed, ended },
             Message::Ended { end: End::Requested(libc::SIGTERM), ready, executed, ended },

@@ -49,14 +49,7 @@ impl Forwarding {
 
     /// The next taken signal.
     pub(crate) fn next(&self) -> Option<c_int> {
-        // struct signalfd_siginfo of signalfd(2): 128 bytes, of which the first four are the signal's number.
-        let mut bytes = [0; 128];
-        match rustix::io::read(&self.descriptor, &mut bytes) {
-            Ok(128) => {}
-            _ => return None,
-        }
-        let number = bytes.first_chunk().copied().map(u32::from_ne_bytes)?;
-        c_int::try_from(number).ok()
+        read(&self.descriptor)
     }
 
     /// Forgets the signals that were taken and not read.
@@ -70,4 +63,16 @@ impl Drop for Forwarding {
         // Fails only for a bad address. A signal that came after the last read acts on the caller now.
         let _ = self.before.set_mask();
     }
+}
+
+/// The next signal from a signal descriptor, if there is one.
+pub(crate) fn read(descriptor: &OwnedFd) -> Option<c_int> {
+    // struct signalfd_siginfo of signalfd(2): 128 bytes, of which the first four are the signal's number.
+    let mut bytes = [0; 128];
+    match rustix::io::read(descriptor, &mut bytes) {
+        Ok(128) => {}
+        _ => return None,
+    }
+    let number = bytes.first_chunk().copied().map(u32::from_ne_bytes)?;
+    c_int::try_from(number).ok()
 }

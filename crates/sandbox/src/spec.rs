@@ -7,7 +7,10 @@ use std::{
 };
 
 use runu_core::Bytes;
+use rustix::process::{Resource, Rlimit};
 use serde::Serialize;
+
+use crate::{cgroup::ContainerCgroup, namespaces::Namespaces};
 
 /// What to run and with what.
 ///
@@ -24,6 +27,52 @@ pub struct Spec<'a> {
     pub hostname: &'a str,
     /// Limits on memory and processes, and the means to account for both.
     pub cgroup: Option<CgroupSpec>,
+}
+
+/// What a sandbox has besides its [`Spec`] when one process makes it and another starts it.
+pub struct Holding<'a> {
+    /// Where it gets its namespaces from.
+    pub namespaces: Namespaces,
+    /// The maps of a new user namespace; none for no user namespace of its own.
+    pub user_maps: Option<UserMaps>,
+    /// The control group that it enters; the `cgroup` of the [`Spec`] is not looked at.
+    pub cgroup: &'a ContainerCgroup,
+    /// The terminal that becomes its standard input, output and error.
+    pub terminal: Option<OwnedFd>,
+    /// Resource limits of everything inside.
+    pub limits: Vec<(Resource, Rlimit)>,
+    /// How readily the kernel kills what is inside when memory runs out, from -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// A listening stream socket through which the start is asked for ([`crate::start`]).
+    pub listener: OwnedFd,
+    /// Who is told what happens. It runs in the supervisor, after the caller is gone.
+    pub witness: &'a dyn Witness,
+    /// Descriptors that the witness uses.
+    pub kept: Vec<RawFd>,
+}
+
+/// Lines `FIRST-INSIDE FIRST-OUTSIDE COUNT` (user_namespaces(7)), and who the guest process is inside.
+#[derive(Clone, Debug)]
+pub struct UserMaps {
+    /// The map of users.
+    pub uid_map: String,
+    /// The map of groups.
+    pub gid_map: String,
+    /// The guest process's user inside.
+    pub uid: u32,
+    /// The guest process's group inside.
+    pub gid: u32,
+}
+
+/// Who is told of the life of a sandbox that outlives its maker.
+///
+/// It runs in the supervisor: without privileges, with an empty root, with no descriptors but those that it was said to
+/// use and standard error.
+pub trait Witness {
+    /// The guest process runs.
+    fn started(&self);
+    /// The guest process is over; the status to exit with.
+    fn ended(&self, how: How) -> u8;
 }
 
 /// The control group around a sandbox, in the hierarchies of those controllers that have a limit; without any limit, in

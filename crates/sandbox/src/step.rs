@@ -40,12 +40,20 @@ pub enum Step {
     CloneGuest,
     /// Placing the guest's descriptors.
     Descriptors,
+    /// Entering namespaces that exist already.
+    JoinNamespaces,
+    /// Making a session, and its terminal.
+    Session,
+    /// Setting resource limits.
+    Limits,
+    /// Talking with the process that makes or starts the sandbox.
+    Channel,
     /// Running our executable as the guest process.
     Exec,
 }
 
 impl Step {
-    const ALL: [Step; 18] = [
+    const ALL: [Step; 22] = [
         Step::Stdio,
         Step::OwnExecutable,
         Step::Signals,
@@ -63,6 +71,10 @@ impl Step {
         Step::DeathSignal,
         Step::CloneGuest,
         Step::Descriptors,
+        Step::JoinNamespaces,
+        Step::Session,
+        Step::Limits,
+        Step::Channel,
         Step::Exec,
     ];
 
@@ -97,6 +109,10 @@ impl fmt::Display for Step {
             Step::DeathSignal => "bind the supervisor's life to the caller's",
             Step::CloneGuest => "clone the guest process",
             Step::Descriptors => "place the guest's descriptors",
+            Step::JoinNamespaces => "enter a namespace that exists already",
+            Step::Session => "make a session with its terminal",
+            Step::Limits => "set a resource limit",
+            Step::Channel => "talk with the caller",
             Step::Exec => "run our own executable in the sandbox",
         })
     }

@@ -24,8 +24,8 @@ fn check(result: i64) -> Result<i64, Errno> {
 
 /// Which side of a [`fork_into`] this is.
 pub(crate) enum Side {
-    /// The old process, with a process descriptor of the new one.
-    Parent(OwnedFd),
+    /// The old process, with a process descriptor and the process id of the new one.
+    Parent(OwnedFd, Pid),
     /// The new process.
     Child,
 }
@@ -50,11 +50,14 @@ pub(crate) fn fork_into(namespaces: c_int, cgroup: Option<BorrowedFd<'_>>) -> Re
     // SAFETY: `args` is a live `clone_args` of the size given; without CLONE_VM and with no stack the child returns here
     // on its own copy of this stack, as after fork.
     let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
-    if check(result)? == 0 {
+    let result = check(result)?;
+    if result == 0 {
         return Ok(Side::Child);
     }
     // SAFETY: the call succeeded, so with CLONE_PIDFD the kernel stored a new descriptor that nobody else owns.
-    Ok(Side::Parent(unsafe { OwnedFd::from_raw_fd(pidfd) }))
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    let pid = i32::try_from(result).ok().and_then(Pid::from_raw).ok_or(Errno::INVAL)?;
+    Ok(Side::Parent(pidfd, pid))
 }
 
 /// Runs `child` in a new process that shares this one's memory, and returns when that process has called exec or ended.
@@ -258,6 +261,60 @@ pub(crate) fn close_range(first: RawFd, last: RawFd, how: Close) -> Result<(), E
     };
     // SAFETY: close_range on numbers touches no memory.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
+}
+
+/// Closes all descriptors but those in `keep`, which this sorts. The caller must own the whole table, as for
+/// [`close_range`].
+pub(crate) fn close_all_but(keep: &mut [RawFd]) -> Result<RawFd, Errno> {
+    keep.sort_unstable();
+    let mut next = 0;
+    for number in keep {
+        close_range(next, *number - 1, Close::Now)?;
+        next = number.checked_add(1).ok_or(Errno::BADF)?;
+    }
+    close_range(next, RawFd::MAX, Close::Now)?;
+    Ok(next)
+}
+
+/// Enters the namespace that `descriptor` is open on, which must be of the kind `kind` (`CLONE_NEW*`).
+pub(crate) fn join_namespace(descriptor: BorrowedFd<'_>, kind: c_int) -> Result<(), Errno> {
+    // SAFETY: setns on numbers touches no memory.
+    check(i64::from(unsafe { libc::setns(descriptor.as_raw_fd(), kind) })).map(drop)
+}
+
+/// Makes standard input the controlling terminal of this session, which this process must lead.
+pub(crate) fn take_terminal() -> Result<(), Errno> {
+    // SAFETY: TIOCSCTTY takes a number and touches no memory.
+    check(i64::from(unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) })).map(drop)
+}
+
+/// Makes the child of `command` enter namespaces, each of a kind (`CLONE_NEW*`), before its program runs.
+pub(crate) fn enter_before_exec(command: &mut std::process::Command, namespaces: Vec<(OwnedFd, c_int)>) {
+    use std::os::{fd::AsFd, unix::process::CommandExt};
+    let enter = move || {
+        for (descriptor, kind) in &namespaces {
+            join_namespace(descriptor.as_fd(), *kind)?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure only makes system calls on descriptors that it owns.
+    unsafe { command.pre_exec(enter) };
+}
+
+/// Sends the signal of that number to a process.
+pub(crate) fn send_signal(process: &OwnedFd, number: c_int) -> Result<(), Errno> {
+    let info = ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is open; without information the kernel reads no memory.
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), number, info, 0_u32) };
+    check(result).map(drop)
+}
+
+/// Replaces this process by the program at `path`, with our environment. Returns only on failure.
+pub(crate) fn exec_path(path: &CStr, argv: &Arguments<'_>) -> Errno {
+    // SAFETY: path and argument array are live, null-terminated; the array's strings are live.
+    let result = unsafe { libc::execv(path.as_ptr(), argv.pointers.as_ptr()) };
+    check(i64::from(result)).err().unwrap_or(Errno::INVAL)
 }
 
 /// Sets the host name of this UTS namespace.

@@ -225,7 +225,7 @@ fn obstacle(action: &'static str, path: &Path, source: Errno) -> Obstacle {
 }
 
 /// The number behind `oom_kill` in lines of `NAME NUMBER` (memory controller, `memory.oom_control` and `memory.events`).
-fn parse_oom_kills(bytes: &[u8]) -> u64 {
+pub(crate) fn parse_oom_kills(bytes: &[u8]) -> u64 {
     String::from_utf8_lossy(bytes)
         .lines()
         .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())

@@ -1,0 +1,366 @@
+//! What can be done with a container that exists: `state`, `start`, `kill`, `delete`, `pause` and their kin.
+
+use std::{fs, os::fd::AsFd, path::PathBuf};
+
+use oci_spec::runtime::Hook;
+use runu_sandbox::{ContainerCgroup, Resources, Usage};
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
+
+use crate::{
+    ContainerError, ContainerId, Record, Root, Status, hooks,
+    record::{LIFE, START, state},
+    witness::{Event, events},
+};
+
+/// A container that exists.
+#[derive(Debug)]
+pub struct Container {
+    directory: PathBuf,
+    /// What is written down; none when its maker was killed before it wrote anything.
+    record: Option<Record>,
+}
+
+/// What `delete` did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteOutcome {
+    /// Removed it.
+    Deleted,
+    /// Nothing: there was none, and that was fine.
+    Absent,
+}
+
+/// How long `delete --force` waits for the end of a container that it killed, in milliseconds.
+const PATIENCE_MS: i64 = 10_000;
+
+impl Container {
+    /// The container of that id.
+    ///
+    /// # Errors
+    /// There is none, or its state cannot be read.
+    pub fn load(root: &Root, id: &ContainerId) -> Result<Self, ContainerError> {
+        let directory = root.directory(id);
+        if !directory.is_dir() {
+            return Err(ContainerError::DoesNotExist(id.to_string()));
+        }
+        let record = Record::load(&directory)?;
+        Ok(Container { directory, record })
+    }
+
+    /// What is written down about it.
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let alive = |(pid, start): (i32, u64)| runu_sandbox::exists_since(pid, start);
+        match &self.record {
+            None => Status::Stopped,
+            Some(Record { init: None, maker, .. }) if alive(*maker) => Status::Creating,
+            Some(Record { init: Some(init), .. }) if alive(*init) => {
+                if !self.events().contains(&Event::Started) {
+                    Status::Created
+                } else if self.cgroup().is_some_and(|cgroup| cgroup.is_frozen()) {
+                    Status::Paused
+                } else {
+                    Status::Running
+                }
+            }
+            Some(_) => Status::Stopped,
+        }
+    }
+
+    fn events(&self) -> Vec<Event> {
+        events(&fs::read_to_string(self.directory.join(LIFE)).unwrap_or_default())
+    }
+
+    /// Its control group, as far as it exists.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<ContainerCgroup> {
+        ContainerCgroup::find(&self.record.as_ref()?.cgroup).ok()
+    }
+
+    /// Its first process, unless it has ended.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        let (pid, start) = self.record.as_ref()?.init?;
+        runu_sandbox::exists_since(pid, start).then_some(pid)
+    }
+
+    /// The state as engines read it (runtime-spec, runtime.md, "State").
+    #[must_use]
+    pub fn state_json(&self) -> Vec<u8> {
+        let Some(record) = &self.record else { return b"{}".to_vec() };
+        let end = self.events().into_iter().find_map(|event| match event {
+            Event::Ended { summary, .. } => Some(summary),
+            Event::Started => None,
+        });
+        state_json(record, self.status(), self.pid(), end)
+    }
+
+    /// Starts its guest.
+    ///
+    /// # Errors
+    /// It is not waiting for that, its process cannot be run, or a poststart hook fails, which ends it.
+    pub fn start(&self) -> Result<(), ContainerError> {
+        let status = self.status();
+        if status != Status::Created {
+            return Err(ContainerError::NotCreated(status));
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(&self.directory, flags, Mode::empty())
+            .map_err(|errno| state("open", &self.directory)(errno.into()))?;
+        runu_sandbox::start(directory.as_fd(), START).map_err(ContainerError::Start)?;
+        let result = self.run_hooks("poststart", |hooks| hooks.poststart().clone());
+        if result.is_err() {
+            let _ = self.kill(libc::SIGKILL, false);
+        }
+        result
+    }
+
+    /// Sends a signal to its first process, with `all` to everything in it.
+    ///
+    /// # Errors
+    /// It has ended, or we may not.
+    pub fn kill(&self, signal: i32, all: bool) -> Result<(), ContainerError> {
+        let init = self.record.as_ref().and_then(|record| record.init);
+        let sent = match init {
+            Some((pid, start)) => runu_sandbox::signal(pid, start, signal),
+            None => Err(Errno::SRCH),
+        };
+        if all && signal == libc::SIGKILL {
+            // Engines call this after the end as well, where namespaces are shared: for what is left.
+            self.cgroup().iter().for_each(ContainerCgroup::kill_all);
+            return Ok(());
+        }
+        match sent {
+            Ok(()) => Ok(()),
+            Err(Errno::SRCH) => Err(ContainerError::NotRunning),
+            Err(errno) => Err(ContainerError::Kill(errno)),
+        }
+    }
+
+    /// Stops everything in it for a while.
+    ///
+    /// # Errors
+    /// It is not running, or there is no freezer.
+    pub fn pause(&self) -> Result<(), ContainerError> {
+        match self.status() {
+            Status::Running | Status::Created => Ok(self.living_cgroup()?.freeze(true)?),
+            _ => Err(ContainerError::NotRunning),
+        }
+    }
+
+    /// Lets everything in it go on.
+    ///
+    /// # Errors
+    /// It is not paused.
+    pub fn resume(&self) -> Result<(), ContainerError> {
+        match self.status() {
+            Status::Paused => Ok(self.living_cgroup()?.freeze(false)?),
+            _ => Err(ContainerError::NotPaused),
+        }
+    }
+
+    /// Changes its limits.
+    ///
+    /// # Errors
+    /// It has ended, or the kernel refuses one.
+    pub fn update(&self, limits: &Resources) -> Result<(), ContainerError> {
+        Ok(self.living_cgroup()?.limit(limits)?)
+    }
+
+    /// Process ids of everything in it.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn processes(&self) -> Result<Vec<i32>, ContainerError> {
+        Ok(self.living_cgroup()?.processes())
+    }
+
+    /// What it uses.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn usage(&self) -> Result<Usage, ContainerError> {
+        Ok(self.living_cgroup()?.usage())
+    }
+
+    /// Waits for its end, at most that many milliseconds; whether it ended.
+    #[must_use]
+    pub fn wait(&self, timeout_ms: i64) -> bool {
+        let init = self.record.as_ref().and_then(|record| record.init);
+        init.is_none_or(|(pid, start)| runu_sandbox::wait_for_end(pid, start, timeout_ms))
+    }
+
+    fn living_cgroup(&self) -> Result<ContainerCgroup, ContainerError> {
+        match self.status() {
+            Status::Stopped | Status::Creating => Err(ContainerError::NotRunning),
+            _ => self.cgroup().ok_or(ContainerError::NotRunning),
+        }
+    }
+
+    fn run_hooks(
+        &self,
+        moment: &'static str,
+        list: impl Fn(&oci_spec::runtime::Hooks) -> Option<Vec<Hook>>,
+    ) -> Result<(), ContainerError> {
+        let Some(record) = &self.record else { return Ok(()) };
+        let hooks = record.hooks.as_ref().and_then(list).unwrap_or_default();
+        if hooks.is_empty() {
+            return Ok(());
+        }
+        hooks::run(moment, &hooks, &self.state_json(), None)
+    }
+
+    /// Ends it if it has not ended, and removes all of it. Hooks of its end run; one that fails is passed over
+    /// (runtime-spec, config.md, "Poststop").
+    ///
+    /// # Errors
+    /// It does not end, or something cannot be removed.
+    pub fn destroy(self) -> Result<(), ContainerError> {
+        let living = self.record.as_ref().and_then(|record| record.init);
+        if let Some((pid, start)) = living
+            && runu_sandbox::exists_since(pid, start)
+        {
+            if let Some(cgroup) = self.cgroup().filter(ContainerCgroup::is_frozen) {
+                cgroup.freeze(false)?;
+            }
+            let _ = runu_sandbox::signal(pid, start, libc::SIGKILL);
+            if !runu_sandbox::wait_for_end(pid, start, PATIENCE_MS) {
+                let id = self.record.as_ref().map_or(String::new(), |record| record.id.clone());
+                return Err(ContainerError::WillNotEnd(id));
+            }
+        }
+        if let Some(cgroup) = self.cgroup() {
+            cgroup.remove()?;
+        }
+        let hooks = self.record.as_ref().and_then(|record| record.hooks.as_ref());
+        let stopped = self.state_json();
+        for hook in hooks.and_then(|hooks| hooks.poststop().clone()).unwrap_or_default() {
+            // The others run all the same.
+            let _ = hooks::run("poststop", &[hook], &stopped, None);
+        }
+        fs::remove_dir_all(&self.directory).map_err(state("remove", &self.directory))
+    }
+}
+
+/// Deletes the container of that id: one that has ended or was never started, with `force` any.
+///
+/// # Errors
+/// There is none (unless `force`), it runs (unless `force`), or something cannot be removed.
+pub fn delete(root: &Root, id: &ContainerId, force: bool) -> Result<DeleteOutcome, ContainerError> {
+    let container = match Container::load(root, id) {
+        Err(ContainerError::DoesNotExist(_)) if force => return Ok(DeleteOutcome::Absent),
+        // Unreadable: its directory can still be removed.
+        Err(ContainerError::State { .. }) if force => {
+            Container { directory: root.directory(id), record: None }
+        }
+        loaded => loaded?,
+    };
+    match container.status() {
+        Status::Stopped | Status::Created => {}
+        _ if force => {}
+        status => return Err(ContainerError::NotStopped { id: id.to_string(), status }),
+    }
+    container.destroy().map(|()| DeleteOutcome::Deleted)
+}
+
+/// The state as JSON.
+pub(crate) fn state_json(record: &Record, status: Status, pid: Option<i32>, end: Option<String>) -> Vec<u8> {
+    let mut annotations = record.annotations.clone();
+    annotations.extend(end.map(|end| ("dev.runu.end".to_owned(), end)));
+    let json = serde_json::json!({
+        "ociVersion": record.oci_version,
+        "id": record.id,
+        "pid": pid.unwrap_or(0),
+        "status": status,
+        "bundle": record.bundle,
+        "rootfs": record.rootfs,
+        "created": record.created,
+        "annotations": annotations,
+        "owner": "",
+    });
+    let mut text = serde_json::to_vec_pretty(&json).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+/// The signal that a name (`TERM`, `SIGTERM`, in either case) or a number stands for.
+///
+/// # Errors
+/// None.
+pub fn parse_signal(text: &str) -> Result<i32, ContainerError> {
+    const NAMES: &[(&str, i32)] = &[
+        ("HUP", libc::SIGHUP),
+        ("INT", libc::SIGINT),
+        ("QUIT", libc::SIGQUIT),
+        ("ILL", libc::SIGILL),
+        ("TRAP", libc::SIGTRAP),
+        ("ABRT", libc::SIGABRT),
+        ("IOT", libc::SIGABRT),
+        ("BUS", libc::SIGBUS),
+        ("FPE", libc::SIGFPE),
+        ("KILL", libc::SIGKILL),
+        ("USR1", libc::SIGUSR1),
+        ("SEGV", libc::SIGSEGV),
+        ("USR2", libc::SIGUSR2),
+        ("PIPE", libc::SIGPIPE),
+        ("ALRM", libc::SIGALRM),
+        ("TERM", libc::SIGTERM),
+        ("STKFLT", libc::SIGSTKFLT),
+        ("CHLD", libc::SIGCHLD),
+        ("CONT", libc::SIGCONT),
+        ("STOP", libc::SIGSTOP),
+        ("TSTP", libc::SIGTSTP),
+        ("TTIN", libc::SIGTTIN),
+        ("TTOU", libc::SIGTTOU),
+        ("URG", libc::SIGURG),
+        ("XCPU", libc::SIGXCPU),
+        ("XFSZ", libc::SIGXFSZ),
+        ("VTALRM", libc::SIGVTALRM),
+        ("PROF", libc::SIGPROF),
+        ("WINCH", libc::SIGWINCH),
+        ("IO", libc::SIGIO),
+        ("POLL", libc::SIGIO),
+        ("PWR", libc::SIGPWR),
+        ("SYS", libc::SIGSYS),
+    ];
+    let unknown = || ContainerError::Signal(text.to_owned());
+    if let Ok(number) = text.parse::<i32>() {
+        return if runu_sandbox::is_signal(number) { Ok(number) } else { Err(unknown()) };
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some(offset) = name.strip_prefix("RTMIN") {
+        let offset = if offset.is_empty() { Ok(0) } else { offset.parse::<i32>() };
+        let number = offset.ok().and_then(|offset| offset.checked_add(34)).ok_or_else(unknown)?;
+        return if (34..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
+    }
+    NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number).ok_or_else(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signal_by_name_or_number_is_read() {
+        for text in ["15", "TERM", "SIGTERM", "term", "sigterm"] {
+            assert_eq!(parse_signal(text).unwrap(), libc::SIGTERM, "{text}");
+        }
+        assert_eq!(parse_signal("RTMIN+3").unwrap(), 37);
+    }
+
+    #[test]
+    fn signal_that_is_none_is_refused() {
+        for text in ["", "0", "65", "-1", "SIG", "TERMX", "RTMIN+99", "99999999999"] {
+            assert!(parse_signal(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Limits of a configuration, in the words of the sandbox.
+
+use oci_spec::runtime::{LinuxResources, PosixRlimit, PosixRlimitType};
+use runu_sandbox::Resources;
+use rustix::process::{Resource, Rlimit};
+
+/// Why limits for `update` cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the limits are not valid OCI resources")]
+pub struct ResourcesError(#[from] serde_json::Error);
+
+impl runu_core::Blamed for ResourcesError {
+    fn blame(&self) -> runu_core::Blame {
+        runu_core::Blame::User
+    }
+}
+
+/// Limits as engines send them to `update`: the JSON of `linux.resources`.
+///
+/// # Errors
+/// They are malformed.
+pub fn resources_from_json(json: &[u8]) -> Result<Resources, ResourcesError> {
+    let resources: LinuxResources = serde_json::from_slice(json)?;
+    Ok(self::resources(Some(&resources)))
+}
+
+/// Limits of the control group. Zero means "not set": engines send it for every number that nobody gave.
+pub(crate) fn resources(resources: Option<&LinuxResources>) -> Resources {
+    let Some(resources) = resources else { return Resources::default() };
+    let memory = resources.memory().as_ref();
+    let cpu = resources.cpu().as_ref();
+    let signed = |value: Option<i64>| value.filter(|value| *value != 0);
+    let unsigned = |value: Option<u64>| value.filter(|value| *value != 0);
+    let text = |value: Option<String>| value.filter(|value| !value.is_empty());
+    Resources {
+        memory_max: signed(memory.and_then(|memory| memory.limit())),
+        memory_and_swap_max: signed(memory.and_then(|memory| memory.swap())),
+        memory_reservation: signed(memory.and_then(|memory| memory.reservation())),
+        cpu_shares: unsigned(cpu.and_then(|cpu| cpu.shares())),
+        cpu_quota: signed(cpu.and_then(|cpu| cpu.quota())),
+        cpu_period: unsigned(cpu.and_then(|cpu| cpu.period())),
+        cpus: text(cpu.and_then(|cpu| cpu.cpus().clone())),
+        mems: text(cpu.and_then(|cpu| cpu.mems().clone())),
+        pids_max: signed(resources.pids().as_ref().map(|pids| pids.limit())),
+    }
+}
+
+/// Resource limits that mean something for a monitor. Those left out are zero for every guest's process (core files,
+/// processes, locked memory, queues) or would limit the monitor's address space instead of the guest's memory.
+pub(crate) fn rlimits(limits: &[PosixRlimit]) -> Vec<(Resource, Rlimit)> {
+    let resource = |kind| {
+        Some(match kind {
+            PosixRlimitType::RlimitCpu => Resource::Cpu,
+            PosixRlimitType::RlimitFsize => Resource::Fsize,
+            PosixRlimitType::RlimitSigpending => Resource::Sigpending,
+            PosixRlimitType::RlimitLocks => Resource::Locks,
+            PosixRlimitType::RlimitRttime => Resource::Rttime,
+            _ => return None,
+        })
+    };
+    let bound = |value: u64| Some(value).filter(|value| *value != u64::MAX);
+    limits
+        .iter()
+        .filter_map(|limit| {
+            let rlimit = Rlimit { current: bound(limit.soft()), maximum: bound(limit.hard()) };
+            Some((resource(limit.typ())?, rlimit))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_docker_sends_to_update_are_read() {
+        let json =
+            br#"{"memory":{"limit":67108864,"swap":0,"kernel":0},"cpu":{"shares":0},"blockIO":{"weight":0}}"#;
+        let expected = Resources { memory_max: Some(64 << 20), ..Resources::default() };
+        assert_eq!(resources_from_json(json).unwrap(), expected);
+    }
+
+    #[test]
+    fn limits_that_are_no_object_are_refused() {
+        assert!(resources_from_json(b"[]").is_err());
+        assert!(resources_from_json(b"{\"memory\":{\"limit\":\"x\"}}").is_err());
+    }
+}

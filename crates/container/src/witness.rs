@@ -1,0 +1,139 @@
+//! What the caller tells about the monitor, and what the supervisor writes down about the guest's life.
+
+use std::{
+    ffi::CStr,
+    fs::File,
+    io::{Read, Write},
+    os::fd::{AsRawFd, OwnedFd, RawFd},
+};
+
+use runu_guest::Guest;
+use runu_sandbox::{ContainerCgroup, How, Witness};
+use serde::{Deserialize, Serialize};
+
+/// What the caller knows about the monitor that is to run a guest.
+pub struct Launch<'a> {
+    /// Arguments of the guest's process; the first is the name by which it knows what it is.
+    pub argv: &'a [&'a CStr],
+    /// The descriptors that it finds open.
+    pub numbers: Numbers,
+    /// Length of its report at most, in bytes.
+    pub report_max: usize,
+    /// Whether the monitor can run the guest, or why not.
+    pub fits: &'a dyn Fn(&Guest) -> Result<(), String>,
+    /// What to make of its end: how the process ended, what it reported of itself, the kernel file.
+    pub conclude: &'a dyn Fn(How, &[u8], &File) -> Conclusion,
+}
+
+/// Descriptors of the guest's process besides standard input, output and error.
+#[derive(Clone, Copy, Debug)]
+pub struct Numbers {
+    /// The plan, as JSON.
+    pub plan: RawFd,
+    /// The kernel file.
+    pub kernel: RawFd,
+    /// The initrd, if there is one.
+    pub initrd: RawFd,
+    /// Where the report goes.
+    pub report: RawFd,
+}
+
+/// What became of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conclusion {
+    /// The container's exit status.
+    pub status: u8,
+    /// How the guest ended, in a few words.
+    pub summary: String,
+    /// What to tell on standard error, if the end is an error; safe to print.
+    pub complaint: Vec<String>,
+}
+
+/// A line of the life file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Event {
+    /// The guest process runs.
+    Started,
+    /// The guest is over.
+    Ended {
+        /// The container's exit status.
+        status: u8,
+        /// How, in a few words.
+        summary: String,
+    },
+}
+
+/// The lines of a life file.
+pub(crate) fn events(text: &str) -> Vec<Event> {
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// The supervisor's pen: writes the life file, and what is to be told on standard error.
+pub(crate) struct Chronicle<'a> {
+    /// The life file.
+    pub(crate) life: File,
+    /// Where the guest's process reports.
+    pub(crate) report: File,
+    /// The kernel, for names of addresses.
+    pub(crate) kernel: File,
+    /// Where the kernel counts the victims of a lack of memory.
+    pub(crate) oom_counter: Option<OwnedFd>,
+    /// What to make of it all.
+    pub(crate) launch: &'a Launch<'a>,
+}
+
+impl Chronicle<'_> {
+    /// The descriptors it uses.
+    pub(crate) fn descriptors(&self) -> Vec<RawFd> {
+        let files = [&self.life, &self.report, &self.kernel].map(AsRawFd::as_raw_fd);
+        files.into_iter().chain(self.oom_counter.as_ref().map(AsRawFd::as_raw_fd)).collect()
+    }
+
+    fn write(&self, event: &Event) {
+        let Ok(mut line) = serde_json::to_vec(event) else { return };
+        line.push(b'\n');
+        // A full disk must not keep a container from ending; whoever reads finds no line then.
+        let _ = (&self.life).write_all(&line);
+    }
+}
+
+impl Witness for Chronicle<'_> {
+    fn started(&self) {
+        self.write(&Event::Started);
+    }
+
+    fn ended(&self, how: How) -> u8 {
+        let mut report = Vec::new();
+        // The other end is closed with the guest's process; an unreadable report is one that is not there.
+        let _ = (&self.report).take(self.launch.report_max as u64).read_to_end(&mut report);
+        let how = match how {
+            How::Signalled(libc::SIGKILL)
+                if self
+                    .oom_counter
+                    .as_ref()
+                    .is_some_and(|counter| ContainerCgroup::oom_kills(counter) > 0) =>
+            {
+                How::OutOfMemory
+            }
+            how => how,
+        };
+        let Conclusion { status, summary, complaint } = (self.launch.conclude)(how, &report, &self.kernel);
+        self.write(&Event::Ended { status, summary });
+        let text: String = complaint.iter().map(|line| format!("{line}\n")).collect();
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_written_is_read_back_and_half_a_line_is_none() {
+        let ended = Event::Ended { status: 3, summary: "exit code 3".into() };
+        let text = format!("{}\n{}\n{{\"ended\":", "\"started\"", serde_json::to_string(&ended).unwrap());
+        assert_eq!(events(&text), [Event::Started, ended]);
+    }
+}

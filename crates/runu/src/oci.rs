@@ -1,0 +1,106 @@
+//! The verbs of an OCI runtime: what engines and their shims call.
+//!
+//! A verb on a container that is ours is done here; one on an ordinary container is handed on, this process becoming the
+//! runtime that has it. Errors go to stderr and, as exactly one line, to the file of `--log`; the status of all of them is
+//! 1, as runc's is.
+
+mod launch;
+mod table;
+mod verbs;
+
+use std::{
+    env,
+    ffi::OsString,
+    fs::OpenOptions,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use runu_container::{Delegate, Owner, Root, Runtime};
+
+use crate::{
+    cli::{GlobalFlags, LogFormat, RunFlags, Verb},
+    failure::Failure,
+    stdio,
+};
+
+/// Exit status of every verb that fails.
+const FAILED: u8 = 1;
+
+/// Whether `runu run` was asked to run a bundle: a flag of bundles says so, or a word that names no file beside a
+/// config.json.
+pub(crate) fn is_bundle(flags: &RunFlags) -> bool {
+    let asked = flags.bundle.is_some()
+        || flags.detach
+        || flags.keep
+        || flags.pid_file.is_some()
+        || flags.console_socket.is_some();
+    asked
+        || matches!(flags.command.as_slice(), [id] if !Path::new(id).exists() && Path::new("config.json").exists())
+}
+
+/// Does what the verb says; its exit status.
+pub(crate) fn run(global: &GlobalFlags, verb: Verb) -> u8 {
+    match verbs::run(&Runner::new(global), verb) {
+        Ok(status) => status,
+        Err(failure) => {
+            failure.report();
+            log(global, &failure.sentence());
+            FAILED
+        }
+    }
+}
+
+/// Appends the error to the file of `--log`. One that cannot be written to has nobody who could be told.
+fn log(global: &GlobalFlags, sentence: &str) {
+    let Some(path) = &global.log else { return };
+    let time = runu_container::rfc3339_now();
+    let line = match global.log_format {
+        LogFormat::Json => serde_json::json!({ "level": "error", "msg": sentence, "time": time }).to_string(),
+        LogFormat::Text => format!("time=\"{time}\" level=error msg={sentence:?}"),
+    };
+    if let Ok(mut file) = OpenOptions::new().append(true).create(true).open(path) {
+        let _ = file.write_all(format!("{line}\n").as_bytes());
+    }
+}
+
+/// Where state is, and how to hand a call on.
+pub(crate) struct Runner {
+    /// Where state is.
+    pub(crate) root: Root,
+    /// Whether control-group paths are systemd's.
+    pub(crate) systemd_cgroup: bool,
+}
+
+impl Runner {
+    fn new(global: &GlobalFlags) -> Self {
+        let root = global.root.clone().unwrap_or_else(default_root);
+        Runner { root: Root::new(root), systemd_cgroup: global.systemd_cgroup }
+    }
+
+    /// Hands this call on as it was made. Returns only on failure.
+    pub(crate) fn hand_on(&self) -> Failure {
+        let runtime = match Runtime::find() {
+            Ok(runtime) => runtime,
+            Err(error) => return error.into(),
+        };
+        let words: Vec<OsString> = env::args_os().skip(1).collect();
+        let default_broken_pipe = stdio::broken_pipe_was_default();
+        Delegate { runtime: &runtime, root: &self.root, default_broken_pipe }.become_runtime(&words).into()
+    }
+
+    /// Hands this call on if the container of that id is an ordinary one.
+    pub(crate) fn hand_on_ordinary(&self, id: &str) -> Result<runu_container::ContainerId, Failure> {
+        let id = runu_container::ContainerId::new(id)?;
+        match self.root.owner(&id) {
+            Some(Owner::Ordinary) => Err(self.hand_on()),
+            Some(Owner::Unikernel) | None => Ok(id),
+        }
+    }
+}
+
+/// Where state is unless `--root` says otherwise.
+fn default_root() -> PathBuf {
+    let ours = env::var_os("XDG_RUNTIME_DIR").filter(|_| !rustix::process::geteuid().is_root());
+    ours.map_or_else(|| PathBuf::from("/run/runu"), |directory| Path::new(&directory).join("runu"))
+}

@@ -1,0 +1,323 @@
+//! What each OCI verb does.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
+};
+
+use runu_container::{
+    Bundle, Container, ContainerError, ContainerId, CreateFlags, DeleteOutcome, Owner, Status, Workload,
+};
+use runu_core::{Blame, Blamed};
+use runu_sandbox::Resources;
+use serde_json::{Value, json};
+
+use super::{Runner, launch::launch, table};
+use crate::{
+    cli::{
+        self, EventsFlags, KillFlags, ListFlags, PsFlags, RunFlags, SpecFlags, TableFormat, UpdateFlags, Verb,
+    },
+    failure::Failure,
+    stdio,
+};
+
+/// What goes wrong in a verb before a container is touched.
+#[derive(Debug, thiserror::Error)]
+enum VerbError {
+    /// A unikernel cannot do that.
+    #[error("{verb} is not supported for a unikernel: {why}")]
+    NotForUnikernels { verb: &'static str, why: &'static str },
+    /// No word names a container.
+    #[error("{0} needs the ID of a container")]
+    NoId(&'static str),
+    /// Files that the user named.
+    #[error("cannot {action} `{}`", .path.display())]
+    File { action: &'static str, path: std::path::PathBuf, source: io::Error },
+    /// A time that is none.
+    #[error("`{0}` is not a duration such as 5s")]
+    Duration(String),
+    /// ps(1) failed.
+    #[error("cannot run ps")]
+    Ps(#[source] io::Error),
+}
+
+impl Blamed for VerbError {
+    fn blame(&self) -> Blame {
+        match self {
+            VerbError::Ps(_) => Blame::Host,
+            _ => Blame::User,
+        }
+    }
+}
+
+type Done = Result<u8, Failure>;
+
+/// Does what the verb says; its exit status.
+pub(crate) fn run(runner: &Runner, verb: Verb) -> Done {
+    match verb {
+        Verb::Create(flags) => create(runner, &flags),
+        Verb::Run(flags) => run_bundle(runner, &flags),
+        Verb::Start(flags) => on(runner, &flags.id, |container| Ok(container.start()?)),
+        Verb::State(flags) => on(runner, &flags.id, |container| told(&container.state_json())),
+        Verb::Kill(flags) => kill(runner, &flags),
+        Verb::Delete(flags) => delete(runner, &flags),
+        Verb::List(flags) => list(runner, &flags),
+        Verb::Ps(flags) => ps(runner, &flags),
+        Verb::Pause(flags) => on(runner, &flags.id, |container| Ok(container.pause()?)),
+        Verb::Resume(flags) => on(runner, &flags.id, |container| Ok(container.resume()?)),
+        Verb::Update(flags) => update(runner, &flags),
+        Verb::Events(flags) => events(runner, &flags),
+        Verb::Features => features(runner),
+        Verb::Spec(flags) => spec(&flags),
+        Verb::Exec(flags) => {
+            only_ordinary(runner, "exec", &flags.words, "it is one program and runs no other")
+        }
+        Verb::Checkpoint(flags) => {
+            only_ordinary(runner, "checkpoint", &flags.words, "its memory cannot be saved")
+        }
+        Verb::Restore(_) => Err(runner.hand_on()),
+        Verb::Inspect(flags) => crate::verbs::inspect::inspect(&flags),
+        Verb::Demo(flags) => crate::verbs::demo::demo(&flags, crate::timeline::now()),
+    }
+}
+
+/// Does something with a container of ours; hands the call on where it is an ordinary one.
+fn on(runner: &Runner, id: &str, act: impl FnOnce(&Container) -> Result<(), Failure>) -> Done {
+    let id = runner.hand_on_ordinary(id)?;
+    act(&Container::load(&runner.root, &id)?).map(|()| 0)
+}
+
+fn told(json: &[u8]) -> Result<(), Failure> {
+    Ok(stdio::data(&String::from_utf8_lossy(json))?)
+}
+
+fn create(runner: &Runner, flags: &cli::CreateFlags) -> Done {
+    let id = ContainerId::new(&flags.id)?;
+    if runner.root.owner(&id).is_some() {
+        return Err(ContainerError::Exists(id.to_string()).into());
+    }
+    let bundle = Bundle::open(&flags.bundle)?;
+    match runu_container::detect(&bundle)? {
+        Workload::Ordinary => Err(runner.hand_on()),
+        Workload::Unikernel(unikernel) => {
+            let create = CreateFlags {
+                pid_file: flags.pid_file.clone(),
+                console_socket: flags.console_socket.clone(),
+                systemd_cgroup: runner.systemd_cgroup,
+            };
+            runu_container::create(&runner.root, &id, &bundle, *unikernel, &create, &launch())?;
+            Ok(0)
+        }
+    }
+}
+
+/// `run` of a bundle: create, start, and unless detached wait and delete.
+fn run_bundle(runner: &Runner, flags: &RunFlags) -> Done {
+    let id = flags.command.first().and_then(|id| id.to_str()).ok_or(VerbError::NoId("run"))?;
+    let id = ContainerId::new(id)?;
+    if runner.root.owner(&id).is_some() {
+        return Err(ContainerError::Exists(id.to_string()).into());
+    }
+    let bundle = Bundle::open(flags.bundle.as_deref().unwrap_or(Path::new(".")))?;
+    let Workload::Unikernel(unikernel) = runu_container::detect(&bundle)? else {
+        return Err(runner.hand_on());
+    };
+    // The container's first process becomes our child, so that its status is ours to read.
+    let adopt = |adopt: bool| {
+        rustix::process::set_child_subreaper(adopt.then(rustix::process::getpid))
+            .map_err(|errno| ContainerError::Channel { what: "wait for the container", source: errno.into() })
+    };
+    adopt(!flags.detach)?;
+    let create = CreateFlags {
+        pid_file: flags.pid_file.clone(),
+        console_socket: flags.console_socket.clone(),
+        systemd_cgroup: runner.systemd_cgroup,
+    };
+    runu_container::create(&runner.root, &id, &bundle, *unikernel, &create, &launch())?;
+    let container = Container::load(&runner.root, &id)?;
+    if let Err(error) = container.start() {
+        let _ = container.destroy();
+        return Err(error.into());
+    }
+    if flags.detach {
+        return Ok(0);
+    }
+    let status = wait(&container);
+    if !flags.keep {
+        container.destroy()?;
+    }
+    Ok(status)
+}
+
+/// Waits for the end of a container whose first process is our child; its status.
+fn wait(container: &Container) -> u8 {
+    use rustix::process::{Pid, WaitOptions};
+    let first = container.record().and_then(|record| record.init).and_then(|(pid, _)| Pid::from_raw(pid));
+    loop {
+        // `__WALL`: the end of this child raises no signal, and only this finds it (wait(2)).
+        match rustix::process::waitpid(first, WaitOptions::from_bits_retain(0x4000_0000)) {
+            Ok(Some((_, status))) => {
+                let killed = status.terminating_signal().map(|signal| 128 + signal);
+                let status = status.exit_status().or(killed).unwrap_or(i32::from(u8::MAX));
+                return u8::try_from(status).unwrap_or(u8::MAX);
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return u8::MAX,
+        }
+    }
+}
+
+fn kill(runner: &Runner, flags: &KillFlags) -> Done {
+    let id = runner.hand_on_ordinary(&flags.id)?;
+    let signal = runu_container::parse_signal(&flags.signal)?;
+    Container::load(&runner.root, &id)?.kill(signal, flags.all)?;
+    Ok(0)
+}
+
+fn delete(runner: &Runner, flags: &cli::DeleteFlags) -> Done {
+    let id = match ContainerId::new(&flags.id) {
+        // What is no name names no container.
+        Err(_) if flags.force => return Ok(0),
+        id => id?,
+    };
+    if runner.root.owner(&id) == Some(Owner::Ordinary) {
+        return Err(runner.hand_on());
+    }
+    match runu_container::delete(&runner.root, &id, flags.force)? {
+        DeleteOutcome::Deleted | DeleteOutcome::Absent => Ok(0),
+    }
+}
+
+fn list(runner: &Runner, flags: &ListFlags) -> Done {
+    let mut containers = table::ours(&runner.root);
+    containers.extend(table::ordinary(&runner.root));
+    let text = match flags {
+        ListFlags { quiet: true, .. } => containers
+            .iter()
+            .filter_map(|container| Some(format!("{}\n", container["id"].as_str()?)))
+            .collect(),
+        // As runc has it: no container is no list.
+        ListFlags { format: TableFormat::Json, .. } if containers.is_empty() => "null\n".to_owned(),
+        ListFlags { format: TableFormat::Json, .. } => format!("{}\n", Value::Array(containers)),
+        ListFlags { format: TableFormat::Table, .. } => table::list(&containers),
+    };
+    stdio::data(&text)?;
+    Ok(0)
+}
+
+fn ps(runner: &Runner, flags: &PsFlags) -> Done {
+    on(runner, &flags.id, |container| {
+        let pids = container.processes()?;
+        let text = match flags.format {
+            TableFormat::Json => format!("{}\n", json!(pids)),
+            TableFormat::Table => table::processes(&pids, &flags.arguments).map_err(VerbError::Ps)?,
+        };
+        Ok(stdio::data(&text)?)
+    })
+}
+
+fn update(runner: &Runner, flags: &UpdateFlags) -> Done {
+    on(runner, &flags.id, |container| {
+        let limits = match &flags.resources {
+            Some(path) => runu_container::resources_from_json(&read_all(path)?)?,
+            None => Resources {
+                memory_max: flags.memory.and_then(|bytes| i64::try_from(bytes.0).ok()),
+                pids_max: flags.pids_limit,
+                cpu_quota: flags.cpu_quota,
+                cpu_period: flags.cpu_period,
+                cpu_shares: flags.cpu_share,
+                cpus: flags.cpuset_cpus.clone(),
+                mems: flags.cpuset_mems.clone(),
+                ..Resources::default()
+            },
+        };
+        Ok(container.update(&limits)?)
+    })
+}
+
+/// All of a file, or of stdin for `-`; limits are short.
+fn read_all(path: &Path) -> Result<Vec<u8>, VerbError> {
+    const MOST: u64 = 1 << 20;
+    let mut bytes = Vec::new();
+    let read = match path == Path::new("-") {
+        true => io::stdin().lock().take(MOST).read_to_end(&mut bytes),
+        false => File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut bytes)),
+    };
+    read.map(|_| bytes).map_err(|source| VerbError::File { action: "read", path: path.to_path_buf(), source })
+}
+
+fn events(runner: &Runner, flags: &EventsFlags) -> Done {
+    let interval = milliseconds(&flags.interval)?;
+    on(runner, &flags.id, |container| {
+        let id = container.record().map_or(String::new(), |record| record.id.clone());
+        loop {
+            let usage = container.usage()?;
+            let event = json!({
+                "type": "stats",
+                "id": id,
+                "data": {
+                    "cpu": { "usage": { "total": usage.cpu_ns } },
+                    "memory": { "usage": { "usage": usage.memory, "limit": usage.memory_max } },
+                    "pids": { "current": usage.pids },
+                }
+            });
+            stdio::data(&format!("{event}\n"))?;
+            if flags.stats || container.wait(interval) || container.status() == Status::Stopped {
+                return Ok(());
+            }
+        }
+    })
+}
+
+/// A duration such as `5s`, `100ms`, `1m`.
+fn milliseconds(text: &str) -> Result<i64, VerbError> {
+    let malformed = || VerbError::Duration(text.to_owned());
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(malformed()),
+    };
+    let number: i64 = number.parse().map_err(|_| malformed())?;
+    number.checked_mul(factor).filter(|duration| *duration > 0).ok_or_else(malformed)
+}
+
+/// What ordinary containers can have, where their runtime tells, and what unikernels can besides.
+fn features(runner: &Runner) -> Done {
+    let _ = runner;
+    let text = serde_json::to_string_pretty(&runu_container::features())
+        .map_err(|source| Failure::bug("write JSON", source))?;
+    stdio::data(&format!("{text}\n"))?;
+    Ok(0)
+}
+
+fn spec(flags: &SpecFlags) -> Done {
+    let path = flags.bundle.join("config.json");
+    let fail = |source| VerbError::File { action: "write", path: path.clone(), source };
+    let text =
+        runu_container::example(flags.rootless).map_err(|source| Failure::bug("write JSON", source))?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&path).map_err(fail)?;
+    io::Write::write_all(&mut file, text.as_bytes()).map_err(fail)?;
+    Ok(0)
+}
+
+/// Verbs that only ordinary containers have. Which word is the container depends on flags that are their runtime's to
+/// know, so any word that names a unikernel counts.
+fn only_ordinary(runner: &Runner, verb: &'static str, words: &[OsString], why: &'static str) -> Done {
+    let ids = || words.iter().filter_map(|word| ContainerId::new(word.to_str()?).ok());
+    if ids().any(|id| runner.root.owner(&id) == Some(Owner::Unikernel)) {
+        return Err(VerbError::NotForUnikernels { verb, why }.into());
+    }
+    if ids().any(|id| runner.root.owner(&id) == Some(Owner::Ordinary)) {
+        return Err(runner.hand_on());
+    }
+    match ids().next_back() {
+        Some(id) => Err(ContainerError::DoesNotExist(id.to_string()).into()),
+        None => Err(VerbError::NoId(verb).into()),
+    }
+}

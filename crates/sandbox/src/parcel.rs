@@ -1,0 +1,76 @@
+//! What the guest process is handed, packed before the clone so that nothing collides on the way.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
+
+use crate::{error::SandboxError, init::FIRST_GIVEN, step::Step, sys};
+
+/// The largest number a descriptor can have inside: far more than any guest has devices, far less than any limit on open
+/// files.
+const LAST_GIVEN: RawFd = 255;
+
+/// Descriptors for the guest process and the program it runs.
+pub(crate) struct Parcel {
+    /// In ascending order of the numbers they get; all are open on numbers from `above` up.
+    pub(crate) descriptors: Vec<(OwnedFd, RawFd)>,
+    /// Our own executable.
+    pub(crate) program: OwnedFd,
+    /// The first number that no descriptor is to get.
+    pub(crate) above: RawFd,
+}
+
+impl Parcel {
+    /// Checks the numbers and moves every descriptor above all of them.
+    pub(crate) fn pack(mut descriptors: Vec<(OwnedFd, RawFd)>) -> Result<Self, SandboxError> {
+        let fail = |step| move |errno| SandboxError::new(step, errno, false);
+        keep_stdio_open().map_err(fail(Step::Stdio))?;
+        let above = check_numbers(&mut descriptors)?;
+        for (descriptor, _) in &mut descriptors {
+            lift(descriptor, above).map_err(fail(Step::Descriptors))?;
+        }
+        let mut program = rustix::fs::open(c"/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(fail(Step::OwnExecutable))?;
+        lift(&mut program, above).map_err(fail(Step::OwnExecutable))?;
+        Ok(Parcel { descriptors, program, above })
+    }
+}
+
+/// Opens /dev/null in place of each closed standard descriptor.
+///
+/// Else the next file to be opened would become standard output, and the guest's words would be written into it.
+fn keep_stdio_open() -> Result<(), Errno> {
+    for number in 0..FIRST_GIVEN {
+        if sys::is_open(number) {
+            continue;
+        }
+        // The lowest free number is this one: all below are open. It stays open for the life of the process.
+        let null = rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty())?;
+        std::mem::forget(null);
+    }
+    Ok(())
+}
+
+/// Sorts descriptors by the number they are to have and returns the first number above all of these.
+fn check_numbers(descriptors: &mut [(OwnedFd, RawFd)]) -> Result<RawFd, SandboxError> {
+    descriptors.sort_unstable_by_key(|(_, number)| *number);
+    let mut least = FIRST_GIVEN;
+    for (_, number) in descriptors {
+        if !(least..=LAST_GIVEN).contains(number) {
+            return Err(SandboxError::Descriptor(*number));
+        }
+        least = *number + 1;
+    }
+    Ok(least)
+}
+
+/// Gives a descriptor another number unless it is at least `least`.
+pub(crate) fn lift(descriptor: &mut OwnedFd, least: RawFd) -> Result<(), Errno> {
+    if descriptor.as_raw_fd() < least {
+        *descriptor = rustix::io::fcntl_dupfd_cloexec(&*descriptor, least)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! Processes that are not our children, and becoming another program.
+
+use std::{
+    ffi::{CStr, CString},
+    fs,
+};
+
+use rustix::{
+    io::Errno,
+    process::{Pid, PidfdFlags},
+};
+
+use crate::sys::{self, Arguments, Disposition};
+
+/// When the process `pid` was started, in clock ticks since boot; none if it does not exist or has ended.
+///
+/// Together with the number it names a process for good: numbers are used again.
+#[must_use]
+pub fn started_at(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program, in parentheses, may hold anything (proc(5), /proc/PID/stat).
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    /// State is field 3, the first after the name; start time is field 22.
+    const BETWEEN: usize = 22 - 3 - 1;
+    match fields.next()? {
+        "Z" | "X" | "x" => None,
+        _ => fields.nth(BETWEEN)?.parse().ok(),
+    }
+}
+
+/// Whether the process `pid` that was started at `start` ([`started_at`]) still runs.
+#[must_use]
+pub fn exists_since(pid: i32, start: u64) -> bool {
+    started_at(pid) == Some(start)
+}
+
+/// Sends `signal` to the process `pid` that was started at `start`.
+///
+/// # Errors
+/// It has ended (`ESRCH`), the number is no signal (`EINVAL`), we may not (`EPERM`).
+pub fn signal(pid: i32, start: u64, signal: i32) -> Result<(), Errno> {
+    let number = Pid::from_raw(pid).filter(|pid| pid.as_raw_pid() > 0).ok_or(Errno::SRCH)?;
+    let process = rustix::process::pidfd_open(number, PidfdFlags::empty())?;
+    // Between opening and this look nobody else can have got the number.
+    if !exists_since(pid, start) {
+        return Err(Errno::SRCH);
+    }
+    sys::send_signal(&process, signal)
+}
+
+/// Waits at most `timeout_ms` milliseconds for the end of the process `pid` that was started at `start`; whether it ended.
+#[must_use]
+pub fn wait_for_end(pid: i32, start: u64, timeout_ms: i64) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec};
+    let Some(number) = Pid::from_raw(pid) else { return true };
+    let Ok(process) = rustix::process::pidfd_open(number, PidfdFlags::empty()) else { return true };
+    if !exists_since(pid, start) {
+        return true;
+    }
+    let timeout = Timespec { tv_sec: timeout_ms / 1000, tv_nsec: (timeout_ms % 1000) * 1_000_000 };
+    matches!(rustix::event::poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)), Ok(1))
+}
+
+/// A program to become.
+#[derive(Debug)]
+pub struct Replacement {
+    /// Where it is.
+    pub path: CString,
+    /// Its arguments; the first is its name.
+    pub argv: Vec<CString>,
+    /// Whether it is to have the default disposition of SIGPIPE, which `std` replaces before `main`.
+    pub default_broken_pipe: bool,
+}
+
+/// Becomes another program, which gets our environment, descriptors and signal mask. Returns only on failure.
+#[must_use]
+pub fn replace(program: &Replacement) -> Errno {
+    let strings: Vec<&CStr> = program.argv.iter().map(CString::as_c_str).collect();
+    let argv = Arguments::new(&strings);
+    if program.default_broken_pipe {
+        sys::set_disposition(libc::SIGPIPE, Disposition::Default);
+    }
+    let errno = sys::exec_path(&program.path, &argv);
+    if program.default_broken_pipe {
+        sys::set_disposition(libc::SIGPIPE, Disposition::Ignore);
+    }
+    errno
+}
+
+/// Makes the child of `command` run in the mount, network, IPC, UTS and control-group namespaces of the process `pid`.
+///
+/// # Errors
+/// The process is gone, or is not ours to look at.
+pub fn run_beside(command: &mut std::process::Command, pid: i32) -> Result<(), Errno> {
+    use rustix::fs::{Mode, OFlags};
+    let kinds = [
+        ("net", libc::CLONE_NEWNET),
+        ("ipc", libc::CLONE_NEWIPC),
+        ("uts", libc::CLONE_NEWUTS),
+        ("cgroup", libc::CLONE_NEWCGROUP),
+        ("mnt", libc::CLONE_NEWNS),
+    ];
+    let mut namespaces = Vec::new();
+    for (name, kind) in kinds {
+        let path = format!("/proc/{pid}/ns/{name}");
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        namespaces.push((rustix::fs::open(path, flags, Mode::empty())?, kind));
+    }
+    sys::enter_before_exec(command, namespaces);
+    Ok(())
+}
+
+/// The signal of that number, if it is one that can be sent.
+#[must_use]
+pub fn is_signal(number: i32) -> bool {
+    (1..=64).contains(&number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own_pid() -> i32 {
+        rustix::process::getpid().as_raw_pid()
+    }
+
+    #[test]
+    fn process_with_its_own_start_time_exists() {
+        let start = started_at(own_pid());
+        assert!(start.is_some_and(|start| exists_since(own_pid(), start)));
+    }
+
+    #[test]
+    fn process_of_another_start_time_is_not_signalled() {
+        let start = started_at(own_pid()).unwrap_or_default();
+        assert_eq!(signal(own_pid(), start + 1, libc::SIGKILL), Err(Errno::SRCH));
+    }
+}
