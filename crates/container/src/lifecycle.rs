@@ -151,7 +151,7 @@ impl Container {
     /// It is not running, or there is no freezer.
     pub fn pause(&self) -> Result<(), ContainerError> {
         match self.status() {
-            Status::Running | Status::Created => Ok(self.living_cgroup()?.freeze(true)?),
+            Status::Running => Ok(self.living_cgroup()?.freeze(true)?),
             _ => Err(ContainerError::NotRunning),
         }
     }

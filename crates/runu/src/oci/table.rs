@@ -32,6 +32,13 @@ pub(crate) fn ordinary(root: &Root) -> Vec<Value> {
     listed.unwrap_or_default()
 }
 
+/// What the runtime of ordinary containers says it can do; none where there is none, or one that does not say.
+pub(crate) fn features_of_ordinary() -> Option<Value> {
+    let output = Command::new(Runtime::find().ok()?.path()).arg("features").output().ok()?;
+    let document: Value = serde_json::from_slice(&output.stdout).ok()?;
+    (output.status.success() && document.is_object()).then_some(document)
+}
+
 /// The table for people, with the columns of runc.
 pub(crate) fn list(containers: &[Value]) -> String {
     let heads = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);

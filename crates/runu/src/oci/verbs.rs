@@ -69,7 +69,7 @@ pub(crate) fn run(runner: &Runner, verb: Verb) -> Done {
         Verb::Resume(flags) => on(runner, &flags.id, |container| Ok(container.resume()?)),
         Verb::Update(flags) => update(runner, &flags),
         Verb::Events(flags) => events(runner, &flags),
-        Verb::Features => features(runner),
+        Verb::Features => features(),
         Verb::Spec(flags) => spec(&flags),
         Verb::Exec(flags) => {
             only_ordinary(runner, "exec", &flags.words, "it is one program and runs no other")
@@ -287,11 +287,12 @@ fn milliseconds(text: &str) -> Result<i64, VerbError> {
     number.checked_mul(factor).filter(|duration| *duration > 0).ok_or_else(malformed)
 }
 
-/// What ordinary containers can have, where their runtime tells, and what unikernels can besides.
-fn features(runner: &Runner) -> Done {
-    let _ = runner;
-    let text = serde_json::to_string_pretty(&runu_container::features())
-        .map_err(|source| Failure::bug("write JSON", source))?;
+/// What ordinary containers can have, where their runtime tells; else what unikernels can. An engine asks before it knows
+/// which of the two a container will be.
+fn features() -> Done {
+    let document = table::features_of_ordinary().unwrap_or_else(runu_container::features);
+    let text =
+        serde_json::to_string_pretty(&document).map_err(|source| Failure::bug("write JSON", source))?;
     stdio::data(&format!("{text}\n"))?;
     Ok(0)
 }
