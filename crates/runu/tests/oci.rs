@@ -77,13 +77,10 @@ impl Rig {
         let console = File::create(self.path("console")).unwrap();
         let bundle = self.path("bundle");
         let pid_file = self.path("pid");
-        let words = ["create", "--pid-file", pid_file.to_str().unwrap(), "--bundle", bundle.to_str().unwrap()];
-        let status = self
-            .command(&words)
-            .stdout(console.try_clone().unwrap())
-            .stderr(console)
-            .status()
-            .unwrap();
+        let words =
+            ["create", "--pid-file", pid_file.to_str().unwrap(), "--bundle", bundle.to_str().unwrap()];
+        let status =
+            self.command(&words).stdout(console.try_clone().unwrap()).stderr(console).status().unwrap();
         assert!(status.success(), "{}", self.console());
     }
 
@@ -130,7 +127,9 @@ impl Drop for Rig {
 
 #[test]
 fn container_created_and_started_runs_its_guest_and_is_deleted_without_trace() {
-    let Some(rig) = Rig::new("hello", |config| config["process"]["args"] = json!(["a", "b c"])) else { return };
+    let Some(rig) = Rig::new("hello", |config| config["process"]["args"] = json!(["a", "b c"])) else {
+        return;
+    };
     rig.create();
     let created = rig.state();
     assert_eq!(created["status"], "created");
@@ -150,7 +149,9 @@ fn container_created_and_started_runs_its_guest_and_is_deleted_without_trace() {
 
 #[test]
 fn container_run_in_the_foreground_gives_its_guests_status() {
-    let Some(rig) = Rig::new("hello", |config| config["process"]["args"] = json!(["exit=42"])) else { return };
+    let Some(rig) = Rig::new("hello", |config| config["process"]["args"] = json!(["exit=42"])) else {
+        return;
+    };
     let bundle = rig.path("bundle");
     let output = rig.call(&["run", "--bundle", bundle.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(42), "{output:?}");
@@ -249,7 +250,9 @@ fn bundle_that_cannot_be_had_leaves_nothing() {
         ("/unikraft/bin/kernel", |_| ()),
         ("`root`", |config| config["root"] = Value::Null),
         ("`process`", |config| config["process"] = Value::Null),
-        ("/data", |config| config["mounts"] = json!([{"destination": "/data", "type": "bind", "source": "/tmp"}])),
+        ("/data", |config| {
+            config["mounts"] = json!([{"destination": "/data", "type": "bind", "source": "/tmp"}])
+        }),
         ("is too little", |config| config["linux"]["resources"] = json!({"memory": {"limit": 4096}})),
     ];
     for (named, break_it) in broken {
@@ -361,13 +364,7 @@ fn terminal_goes_to_the_console_socket_and_its_end_to_the_guest() {
     let socket = rig.path("console.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let bundle = rig.path("bundle");
-    rig.done(&[
-        "create",
-        "--console-socket",
-        socket.to_str().unwrap(),
-        "--bundle",
-        bundle.to_str().unwrap(),
-    ]);
+    rig.done(&["create", "--console-socket", socket.to_str().unwrap(), "--bundle", bundle.to_str().unwrap()]);
     let (peer, _) = listener.accept().unwrap();
     let mut master = File::from(receive_descriptor(&peer));
     rig.done(&["start"]);
@@ -402,7 +399,9 @@ fn verb_that_a_unikernel_cannot_do_is_refused_at_once() {
 
 #[test]
 fn ordinary_container_is_handed_on_with_a_root_of_its_own() {
-    let Some(rig) = Rig::new("hello", |config| config["process"]["args"] = json!(["/bin/true"])) else { return };
+    let Some(rig) = Rig::new("hello", |config| config["process"]["args"] = json!(["/bin/true"])) else {
+        return;
+    };
     fs::remove_dir_all(rig.path("bundle/rootfs/unikraft")).unwrap();
     // A runtime that only tells what it was asked.
     let runtime = rig.path("path/runc");
