@@ -246,7 +246,9 @@ fn id_that_is_no_name_is_refused_before_anything_is_made() {
 
 #[test]
 fn bundle_that_cannot_be_had_leaves_nothing() {
-    let broken: [(&str, fn(&mut Value)); 5] = [
+    /// What breaks a configuration, and a word of the error.
+    type Break = (&'static str, fn(&mut Value));
+    let broken: [Break; 5] = [
         ("/unikraft/bin/kernel", |_| ()),
         ("`root`", |config| config["root"] = Value::Null),
         ("`process`", |config| config["process"] = Value::Null),
