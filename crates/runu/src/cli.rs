@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use runu_core::{Blame, Bytes};
 
-use crate::{failure::Failure, stdio};
+use crate::{failure::Failure, install::Engine, stdio};
 
 /// What `--version` tells behind our name, in lines that engines read: docker wants `commit:`, podman and containerd
 /// print it.
@@ -35,6 +35,10 @@ pub(crate) enum Verb {
     Inspect(InspectFlags),
     /// Run the built-in unikernel and tell what happened
     Demo(DemoFlags),
+    /// Make a container engine know this program as its runtime `runu`
+    Install(InstallFlags),
+    /// Make a container engine forget its runtime `runu`
+    Uninstall(InstallFlags),
     /// Create a container from an OCI bundle; it waits for `start`
     Create(CreateFlags),
     /// Start a created container
@@ -373,6 +377,22 @@ pub(crate) struct DemoFlags {
     /// Do not run the kernel but write it to FILE, for `runu inspect` and `runu run`
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
+}
+
+/// Flags of `runu install` and `runu uninstall`.
+#[derive(Debug, Args)]
+pub(crate) struct InstallFlags {
+    /// Which engine
+    #[arg(value_enum, value_name = "ENGINE")]
+    pub(crate) engine: Engine,
+
+    /// Only tell what would be written
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// The folder of configurations, if not /etc, or ~/.config of a user who is not root
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) etc: Option<PathBuf>,
 }
 
 /// What `--monitor` takes.

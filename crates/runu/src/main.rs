@@ -7,6 +7,7 @@
 
 mod cli;
 mod failure;
+mod install;
 mod monitor;
 mod oci;
 mod open;
@@ -41,6 +42,8 @@ fn run(cli: Cli, began: u64) -> u8 {
         Verb::Run(flags) if !oci::is_bundle(&flags) => verbs::run::run(flags, began),
         Verb::Inspect(flags) => verbs::inspect::inspect(&flags),
         Verb::Demo(flags) => verbs::demo::demo(&flags, began),
+        Verb::Install(flags) => verbs::install::install(&flags),
+        Verb::Uninstall(flags) => verbs::install::uninstall(&flags),
         verb => return oci::run(&cli.global, verb),
     };
     done.unwrap_or_else(|failure| failure.report())

@@ -80,6 +80,8 @@ pub(crate) fn run(runner: &Runner, verb: Verb) -> Done {
         Verb::Restore(_) => Err(runner.hand_on()),
         Verb::Inspect(flags) => crate::verbs::inspect::inspect(&flags),
         Verb::Demo(flags) => crate::verbs::demo::demo(&flags, crate::timeline::now()),
+        Verb::Install(flags) => crate::verbs::install::install(&flags),
+        Verb::Uninstall(flags) => crate::verbs::install::uninstall(&flags),
     }
 }
 
