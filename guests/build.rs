@@ -31,6 +31,7 @@ const GUESTS: &[&str] = &[
     "spin",
     "stack-overflow",
     "hostile",
+    "bench",
 ];
 
 /// The multiboot kernel that boots the other kind; it lies where its guest does not.
