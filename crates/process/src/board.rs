@@ -13,7 +13,8 @@ pub(crate) struct StandardOutput {
     first_output: Rc<Cell<u64>>,
 }
 
-/// Descriptor of the standard output.
+/// Descriptors of standard input and output.
+const STDIN: i32 = 0;
 const STDOUT: i32 = 1;
 
 impl Console for StandardOutput {
@@ -33,10 +34,53 @@ impl Console for StandardOutput {
     }
 }
 
+/// The container's standard input as a keyboard for the console.
+struct StandardInput {
+    /// It has ended, or cannot be read.
+    ended: bool,
+    /// When it was last looked at, in nanoseconds of `CLOCK_MONOTONIC`.
+    looked: u64,
+}
+
+impl StandardInput {
+    /// Kernels poll the line status for every character they send; looking costs a system call. So it is looked at no
+    /// more than a thousand times a second, which no typist and hardly a pipe notices.
+    const PAUSE_NS: u64 = 1_000_000;
+
+    /// Takes what has arrived, if it is time to look.
+    fn take(&mut self, pc: &mut Pc<StandardOutput>, now: u64) {
+        if self.ended || now.saturating_sub(self.looked) < Self::PAUSE_NS {
+            return;
+        }
+        self.looked = now;
+        if pc.input_room() > 0 && host::is_readable(STDIN) {
+            self.read(pc);
+        }
+    }
+
+    /// Takes what has arrived: something has.
+    fn read(&mut self, pc: &mut Pc<StandardOutput>) {
+        let mut bytes = [0; 16];
+        let room = pc.input_room().min(bytes.len());
+        match host::read(STDIN, bytes.get_mut(..room).unwrap_or_default()) {
+            Ok(0) => self.ended = true,
+            Ok(len) => {
+                pc.input(bytes.get(..len).unwrap_or_default());
+            }
+            Err(error) => self.ended = error.kind() != std::io::ErrorKind::Interrupted,
+        }
+    }
+}
+
+/// Ports of the serial port through which a kernel looks for input (16550: receiver buffer, interrupt identification,
+/// line status).
+const INPUT_PORTS: [u16; 3] = [0x3f8, 0x3fa, 0x3fd];
+
 /// Guest memory and devices.
 pub(crate) struct Board {
     pub(crate) memory: GuestMemory,
     pub(crate) pc: Pc<StandardOutput>,
+    input: StandardInput,
     /// What the guest asked of the power switch.
     pub(crate) power: Option<Power>,
     /// Guest-physical pages that the monitor wrote for the guest since they were last taken.
@@ -55,10 +99,21 @@ impl Board {
         Board {
             memory,
             pc: Pc::new(console, WallClock { unix_ns_at_zero }),
+            input: StandardInput { ended: false, looked: 0 },
             power: None,
             written: Vec::new(),
             used: false,
             first_output,
+        }
+    }
+}
+
+impl Board {
+    /// Sleeps until `deadline` (nanoseconds of `CLOCK_MONOTONIC`), input, or a signal.
+    pub(crate) fn sleep(&mut self, deadline: Option<u64>) {
+        let listens = !self.input.ended && self.pc.input_room() > 0;
+        if host::sleep_until(deadline, listens.then_some(STDIN)) {
+            self.input.read(&mut self.pc);
         }
     }
 }
@@ -92,7 +147,11 @@ impl Bus for Board {
     fn port_in(&mut self, port: u16, size: u8) -> u32 {
         let Some(size) = port_size(size) else { return u32::MAX };
         self.used = true;
-        self.pc.read(port, size, Nanos(host::now()))
+        let now = host::now();
+        if INPUT_PORTS.contains(&port) {
+            self.input.take(&mut self.pc, now);
+        }
+        self.pc.read(port, size, Nanos(now))
     }
 
     fn port_out(&mut self, port: u16, size: u8, value: u32) {

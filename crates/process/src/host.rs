@@ -271,12 +271,27 @@ fn timespec(nanos: u64) -> libc::timespec {
     }
 }
 
-/// Sleeps until `deadline` (nanoseconds of `CLOCK_MONOTONIC`), or until a signal if there is none.
-pub(crate) fn sleep_until(deadline: Option<u64>) {
+/// Sleeps until `deadline` (nanoseconds of `CLOCK_MONOTONIC`; for ever if there is none), until a signal, or until
+/// there is something to read from `input`: then `true`.
+pub(crate) fn sleep_until(deadline: Option<u64>, input: Option<i32>) -> bool {
     let timeout = deadline.map(|d| timespec(d.saturating_sub(now())));
     let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: no descriptors, a valid or null timeout, no mask.
-    unsafe { libc::ppoll(ptr::null_mut(), 0, timeout, ptr::null()) };
+    // A negative descriptor is passed over (poll(2)).
+    let mut poll = libc::pollfd { fd: input.unwrap_or(-1), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one descriptor in a writable structure, a valid or null timeout, no mask.
+    unsafe { libc::ppoll(&raw mut poll, 1, timeout, ptr::null()) > 0 }
+}
+
+/// Whether reading from a descriptor would not block.
+pub(crate) fn is_readable(fd: i32) -> bool {
+    sleep_until(Some(0), Some(fd))
+}
+
+/// Reads from a descriptor once.
+pub(crate) fn read(fd: i32, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the slice is writable.
+    let len = unsafe { libc::read(fd, into.as_mut_ptr().cast(), into.len()) };
+    usize::try_from(len).map_err(|_| Error::last_os_error())
 }
 
 /// Waits until a descriptor can be written to.

@@ -238,7 +238,8 @@ impl Monitor {
         }
         self.board.pc.flush();
         while self.context.cpu.pending == 0 {
-            host::sleep_until(self.board.pc.next_deadline().map(|at| at.0));
+            let deadline = self.board.pc.next_deadline().map(|at| at.0);
+            self.board.sleep(deadline);
             self.tick();
         }
         Ok(())

@@ -16,7 +16,7 @@ use std::{
 
 use runu_core::{Blame, Blamed, Bytes, Plan, Printable, Report, VirtAddr};
 use runu_guest::{DetectError, Guest, Invocation};
-use runu_process::descriptor;
+use runu_process::{Reading, descriptor};
 use runu_sandbox::{CgroupSpec, Ended, Spec};
 use rustix::fs::MemfdFlags;
 
@@ -127,6 +127,7 @@ impl Blamed for StartError {
 /// Runs the guest to its end.
 pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
     stdio::require_stdout()?;
+    let reading = Reading::now().to_argument();
     let guest = kernel.detect()?;
     let monitor = monitor::choose(wishes.monitor, &guest)?;
     let command_line = runu_guest::command_line(&guest, &wishes.invocation)?;
@@ -143,7 +144,7 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
     ];
     descriptors.extend(wishes.initrd.map(|initrd| (OwnedFd::from(initrd.file), descriptor::INITRD)));
     let spec = Spec {
-        argv: &[GUEST_NAME],
+        argv: &[GUEST_NAME, &reading],
         descriptors,
         hostname: HOST_NAME,
         cgroup: Some(CgroupSpec {
