@@ -131,7 +131,7 @@ fn dependencies(root: &Path) -> Outcome {
     if !installed_subcommand("deny") {
         return Outcome::Skipped("cargo-deny is not installed".to_owned());
     }
-    check(root, "cargo", &["deny", "--offline", "check", "bans", "licenses", "sources"])
+    check(root, "cargo", &["deny", "check", "bans", "licenses", "sources"])
 }
 
 /// All tests of the workspace, counted from what their harnesses print.
