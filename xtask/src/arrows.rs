@@ -18,8 +18,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("runu-sandbox", &["runu-core"]),
     ("runu-guest", &["runu-core"]),
     ("runu-core", &[]),
-    // The embedded guests are bytes, the chores are not part of the product: both stand beside the tower.
+    // The embedded guests are bytes, benchmark and chores are not part of the product: they stand beside the tower.
     ("runu-guests", &[]),
+    ("runu-bench", &["runu-guests"]),
     ("xtask", &[]),
 ];
 

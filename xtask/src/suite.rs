@@ -178,7 +178,7 @@ fn fuzz_targets(root: &Path) -> Outcome {
 
 /// The benchmark in its quick mode. It must run, but what it measures on a shared machine does not decide.
 fn benchmark(root: &Path) -> Outcome {
-    check(root, "cargo", &["bench", "--quiet", "--package", "runu-benches", "--", "--quick"])
+    check(root, "cargo", &["run", "--quiet", "--release", "--package", "runu-bench", "--", "--quick"])
 }
 
 fn installed_subcommand(name: &str) -> bool {
