@@ -11,6 +11,8 @@ use crate::host;
 /// The container's standard output as a console.
 pub(crate) struct StandardOutput {
     first_output: Rc<Cell<u64>>,
+    /// When what the serial port has collected is to be written at the latest; nothing has been collected if `None`.
+    due: Rc<Cell<Option<u64>>>,
 }
 
 /// Descriptors of standard input and output.
@@ -19,6 +21,7 @@ const STDOUT: i32 = 1;
 
 impl Console for StandardOutput {
     fn write(&mut self, mut bytes: &[u8]) {
+        self.due.set(None);
         if self.first_output.get() == 0 {
             self.first_output.set(host::now());
         }
@@ -72,9 +75,15 @@ impl StandardInput {
     }
 }
 
+/// The serial port's data.
+const SERIAL: u16 = 0x3f8;
+
+/// How long output without a line end waits for more: nobody notices, and a line costs one system call.
+const OUTPUT_DELAY_NS: u64 = 5_000_000;
+
 /// Ports of the serial port through which a kernel looks for input (16550: receiver buffer, interrupt identification,
 /// line status).
-const INPUT_PORTS: [u16; 3] = [0x3f8, 0x3fa, 0x3fd];
+const INPUT_PORTS: [u16; 3] = [SERIAL, 0x3fa, 0x3fd];
 
 /// Guest memory and devices.
 pub(crate) struct Board {
@@ -89,13 +98,15 @@ pub(crate) struct Board {
     pub(crate) used: bool,
     /// When the first byte of output left, in nanoseconds of `CLOCK_MONOTONIC`; 0 before.
     pub(crate) first_output: Rc<Cell<u64>>,
+    output_due: Rc<Cell<Option<u64>>>,
 }
 
 impl Board {
     pub(crate) fn new(memory: GuestMemory) -> Self {
         let unix_ns_at_zero = host::wall_clock().cast_signed() - host::now().cast_signed();
         let first_output = Rc::new(Cell::new(0));
-        let console = StandardOutput { first_output: Rc::clone(&first_output) };
+        let due = Rc::new(Cell::new(None));
+        let console = StandardOutput { first_output: Rc::clone(&first_output), due: Rc::clone(&due) };
         Board {
             memory,
             pc: Pc::new(console, WallClock { unix_ns_at_zero }),
@@ -104,15 +115,32 @@ impl Board {
             written: Vec::new(),
             used: false,
             first_output,
+            output_due: due,
         }
     }
 }
 
 impl Board {
-    /// Sleeps until `deadline` (nanoseconds of `CLOCK_MONOTONIC`), input, or a signal.
-    pub(crate) fn sleep(&mut self, deadline: Option<u64>) {
+    /// When to call [`Board::tick`] at the latest, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        let timers = self.pc.next_deadline().map(|at| at.0);
+        [timers, self.output_due.get()].into_iter().flatten().min()
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self) {
+        let now = host::now();
+        self.pc.tick(Nanos(now));
+        if self.output_due.get().is_some_and(|due| due <= now) {
+            self.pc.flush();
+            self.output_due.set(None);
+        }
+    }
+
+    /// Sleeps until [`Board::deadline`], input, or a signal.
+    pub(crate) fn sleep(&mut self) {
         let listens = !self.input.ended && self.pc.input_room() > 0;
-        if host::sleep_until(deadline, listens.then_some(STDIN)) {
+        if host::sleep_until(self.deadline(), listens.then_some(STDIN)) {
             self.input.read(&mut self.pc);
         }
     }
@@ -157,7 +185,12 @@ impl Bus for Board {
     fn port_out(&mut self, port: u16, size: u8, value: u32) {
         let Some(size) = port_size(size) else { return };
         self.used = true;
-        if let Some(power) = self.pc.write(port, size, value, Nanos(host::now())) {
+        let now = host::now();
+        if port == SERIAL && self.output_due.get().is_none() {
+            // A line that ends at once takes the mark away again.
+            self.output_due.set(Some(now + OUTPUT_DELAY_NS));
+        }
+        if let Some(power) = self.pc.write(port, size, value, Nanos(now)) {
             self.power.get_or_insert(power);
         }
     }

@@ -1,6 +1,6 @@
 //! Translated code: where each block is, what leads to it, and when it is no longer true.
 //!
-//! A block that has become stale is not taken apart: its entry is overwritten with a jump to an exit, so that whatever
+//! A block that has become stale is not taken apart: its entry is overwritten with a jump to its departure, so that whatever
 //! still leads to it (a linked branch, the branch table) finds its way to a new translation. Space is reclaimed by
 //! throwing everything away when the area is full.
 
@@ -24,6 +24,7 @@ struct Placed {
     size: CodeSize,
     host: u64,
     host_len: u32,
+    departure: u32,
     marks: Vec<Mark>,
     stale: bool,
 }
@@ -122,6 +123,7 @@ impl Cache {
             size,
             host,
             host_len: block.code.len() as u32,
+            departure: block.departure,
             marks: block.marks,
             stale: false,
         });
@@ -167,7 +169,6 @@ impl Cache {
 
     /// Makes a block stale.
     pub(crate) fn retire(&mut self, number: u32) {
-        let exit = self.next_exit();
         let Some(block) = self.blocks.get_mut(number as usize) else { return };
         if block.stale {
             return;
@@ -177,15 +178,9 @@ impl Cache {
         if self.by_start.get(&key) == Some(&block.host) {
             self.by_start.remove(&key);
         }
-        // The entry becomes a jump to a new exit that leads to the same guest address.
-        let departure = translate::departure(&PLACES, block.size, exit);
-        let at = self.next;
-        host::place_code(at, &departure);
         host::place_code(block.host, &[0xe9]);
-        let (target, entry) = (block.start, block.host);
-        self.next = (at + departure.len() as u64).next_multiple_of(16);
-        self.exits.push(PlacedExit { block: number, exit: Exit::Direct { target, site: 1 } });
-        self.link(entry + 1, at);
+        let (entry, departure) = (block.host, block.host + u64::from(block.departure));
+        self.link(entry + 1, departure);
     }
 
     /// Makes all blocks stale that have code in the guest-physical page at `page`, and says which.

@@ -253,11 +253,10 @@ impl Timer {
         self.0 as u64
     }
 
-    /// Arms the timer for a point of `CLOCK_MONOTONIC` in nanoseconds, or disarms it.
-    pub(crate) fn set(self, deadline: Option<u64>) {
-        // Zero would disarm, so a deadline at the epoch becomes one nanosecond.
-        let nanos = deadline.map_or(0, |d| d.max(1));
-        let value = timespec(nanos);
+    /// Arms the timer for a point of `CLOCK_MONOTONIC` in nanoseconds.
+    pub(crate) fn set(self, deadline: u64) {
+        // Zero would disarm it.
+        let value = timespec(deadline.max(1));
         let spec = libc::itimerspec { it_interval: timespec(0), it_value: value };
         // SAFETY: the timer exists for the life of the process. It cannot fail with a valid time.
         unsafe { libc::timer_settime(self.0, libc::TIMER_ABSTIME, &raw const spec, ptr::null_mut()) };

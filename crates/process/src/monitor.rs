@@ -24,7 +24,7 @@ use runu_deprivilege::{
     paging::{self, Intent},
     translate::{self, CodeSize, Exit, Site, Source},
 };
-use runu_machine::{Nanos, Power};
+use runu_machine::Power;
 use rustc_hash::FxHashMap;
 
 use crate::{
@@ -41,6 +41,9 @@ use crate::{
 const WINDOW: usize = 256;
 /// Bytes behind that for the last instruction: it has at most 15 (Intel SDM vol. 2 §2.3.11).
 const OVERHANG: usize = 14;
+
+/// Instructions remembered at most. A guest that makes up more learns some again.
+const SITES_MAX: usize = 1 << 16;
 
 /// CR0.TS: floating point is switched off (Intel SDM vol. 3 §2.5).
 const CR0_TS: u64 = 1 << 3;
@@ -215,17 +218,17 @@ impl Monitor {
 
     fn look_at_devices(&mut self) {
         self.context.cpu.pending = pending(&self.board);
-        let deadline = self.board.pc.next_deadline().map(|at| at.0);
-        if deadline != self.armed {
-            self.armed = deadline;
+        // A timer that fires too early is set anew then: cheaper than to set it for every change.
+        if let Some(deadline) = self.board.deadline()
+            && self.armed.is_none_or(|armed| deadline < armed)
+        {
+            self.armed = Some(deadline);
             self.timer.set(deadline);
         }
     }
 
     fn tick(&mut self) {
-        self.board.pc.tick(Nanos(host::now()));
-        // The timer has fired or is about to: arm it anew in any case.
-        self.armed = None;
+        self.board.tick();
         self.look_at_devices();
     }
 
@@ -238,8 +241,7 @@ impl Monitor {
         }
         self.board.pc.flush();
         while self.context.cpu.pending == 0 {
-            let deadline = self.board.pc.next_deadline().map(|at| at.0);
-            self.board.sleep(deadline);
+            self.board.sleep();
             self.tick();
         }
         Ok(())
@@ -280,9 +282,6 @@ impl Monitor {
     }
 
     fn forget_code(&mut self, page: u64) -> Result<Vec<u32>, Stop> {
-        if self.cache.is_full() {
-            self.cache.clear();
-        }
         let retired = self.cache.retire_written(page);
         self.shadow.set_code(page, false).map_err(|error| self.failed(error))?;
         Ok(retired)
@@ -476,6 +475,7 @@ impl Monitor {
     fn signal(&mut self, frame: &mut Frame<'_>, position: Position) -> Result<ControlFlow<()>, Stop> {
         self.counters.signals += 1;
         if frame.number() == libc::SIGALRM {
+            self.armed = None;
             self.tick();
         } else if !(frame.number() == libc::SIGTRAP && self.stepping) {
             return self.fault(frame, position);
@@ -558,12 +558,12 @@ impl Monitor {
     /// The instruction at `position` needs other code.
     fn learn(&mut self, position: Position, site: Site) -> Result<ControlFlow<()>, Stop> {
         // Code of another block may still stand for what was known before.
+        if self.sites.len() >= SITES_MAX {
+            self.sites.clear();
+        }
         let known = self.sites.entry(position.rip).or_default();
         if *known != Site::Interpreted {
             *known = site;
-        }
-        if self.cache.is_full() {
-            self.cache.clear();
         }
         self.cache.retire(position.block);
         Ok(ControlFlow::Break(()))
@@ -588,8 +588,14 @@ impl Monitor {
         let phys = run.start.wrapping_add(found.delta);
         let offset = region.file_offset + (phys - region.start.0);
         let (host, len) = (layout::host_of(run.start), run.end - run.start);
-        let mapped =
-            self.shadow.map(host, len, GuestAddr(phys), self.board.memory.file(), offset, at.writable);
+        let file = self.board.memory.file();
+        let first = self.shadow.map(host, len, GuestAddr(phys), file, offset, at.writable);
+        // A process has some 65,000 mappings (Linux Documentation/admin-guide/sysctl/vm.rst, max_map_count). Those that
+        // the guest still uses come back when it touches them.
+        let mapped = first.or_else(|_| {
+            self.shadow.clear()?;
+            self.shadow.map(host, len, GuestAddr(phys), file, offset, at.writable)
+        });
         mapped.map_err(|error| self.failed(error))
     }
 
@@ -695,6 +701,7 @@ pub(crate) extern "C" fn on_noted_signal() {
     if !monitor.context.take_signal() {
         return;
     }
+    monitor.armed = None;
     monitor.tick();
     // Whatever led here left the guest's own instruction pointer in the context.
     if monitor.context.cpu.pending != 0 && monitor.context.cpu.interrupts != 0 {

@@ -171,6 +171,9 @@ pub struct Block {
     pub marks: Vec<Mark>,
     /// Its exits, numbered from [`Source::first_exit`].
     pub exits: Vec<Exit>,
+    /// Offset in the code of a way out that leads to the block's own start: when the block is stale, a jump to it belongs
+    /// in the entry. It is an [`Exit::Direct`] whose site is that jump.
+    pub departure: u32,
 }
 
 /// Length of a block's overwritable entry: that of `jmp rel32`.
@@ -212,14 +215,6 @@ pub fn translate(places: &Places, source: &Source<'_>) -> Block {
         }
     }
     block.finish()
-}
-
-/// Host code that does nothing but take exit `number`.
-#[must_use]
-pub fn departure(places: &Places, size: CodeSize, number: u32) -> Vec<u8> {
-    let mut emit = Emitter::new(places, size);
-    emit.leave(number);
-    emit.finish()
 }
 
 /// Host code at [`Places::gate32`]: on from the far jump of 32-bit code to the monitor.
@@ -286,7 +281,12 @@ impl<'a> Translator<'a> {
             self.emit.patch_displacement(stub.site, here);
             self.emit.leave(stub.exit);
         }
+        let departure = self.emit.here();
+        self.mark(0, false);
+        let target = self.source.start;
+        self.leave(Exit::Direct { target, site: 1 });
         Block {
+            departure,
             guest_len: self.guest_len,
             instructions: self.instructions,
             code: self.emit.finish(),

@@ -159,7 +159,7 @@ fn return_takes_the_target_without_touching_flags() {
     for insn in host(&block, CodeSize::Bits64) {
         assert_eq!(insn.rflags_modified(), 0, "`{insn}`");
     }
-    assert!(matches!(block.exits[..], [Exit::Indirect]));
+    assert!(matches!(block.exits[0], Exit::Indirect));
 }
 
 #[test]
@@ -306,7 +306,17 @@ fn code_of_32_bits_leaves_by_a_far_jump() {
     // mov eax, cr0; ret
     let block = block_at(START, CodeSize::Bits32, &[0x0f, 0x20, 0xc0, 0xc3], Site::Native);
     check_block(&block, CodeSize::Bits32);
-    assert!(matches!(block.exits[..], [Exit::Emulate { .. }, Exit::Branch { .. }]));
+    assert!(matches!(block.exits[..2], [Exit::Emulate { .. }, Exit::Branch { .. }]));
+}
+
+#[test]
+fn departure_leads_to_the_start_of_the_block() {
+    let block = block(&[0x90, 0xc3]);
+    let last = block.exits.last().expect("a block has a departure");
+    assert!(matches!(last, Exit::Direct { target: VirtAddr(START), site: 1 }));
+    let mut decoder = Decoder::with_ip(64, &block.code, 0, DecoderOptions::NONE);
+    decoder.set_position(block.departure as usize).expect("within the code");
+    assert_eq!(decoder.decode().immediate32(), 100 + block.exits.len() as u32 - 1);
 }
 
 proptest! {
