@@ -22,9 +22,10 @@ mod signal;
 mod tsc;
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::Read,
-    os::fd::{AsRawFd, FromRawFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd},
 };
 
 use runu_core::{End, Phases, Plan, Report};
@@ -62,19 +63,18 @@ pub mod descriptor {
 /// Length of a plan at most, in bytes: a command line of 64 KiB and a few hundred segments.
 const PLAN_MAX: u64 = 1 << 20;
 
-/// System calls the guest's process may make, as `(name, reason)`: what `runu demo` shows.
+/// Numbers of the system calls that the guest's process may make, each with arguments pinned.
 #[must_use]
-pub fn allowed_calls() -> Vec<&'static str> {
-    let stdin = std::io::stdin();
-    let timer = Timer::none();
-    filter::with_rules(std::os::fd::AsFd::as_fd(&stdin), descriptor::REPORT, timer, |rules| {
-        rules.iter().map(|rule| rule.reason).collect()
+pub fn allowed_calls() -> BTreeSet<i64> {
+    // Which descriptor and which timer the arguments are pinned to makes no difference here.
+    let memory = std::io::stdin();
+    filter::with_rules(memory.as_fd(), descriptor::REPORT, Timer::none(), |rules| {
+        rules.iter().map(|rule| rule.call).collect()
     })
 }
 
 /// Runs the guest that the open descriptors describe. The first argument, if there is one, is a [`Reading`] of the
-/// parent's. Ends the process with [`End::exit_status`] and, where it still
-/// can, a report.
+/// parent's. Ends the process with [`End::exit_status`] and, where it still can, a report.
 pub fn guest_main() -> ! {
     let now = Reading::now();
     // Without one from the parent, the frequency takes a millisecond to measure.
