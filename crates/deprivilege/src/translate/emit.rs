@@ -11,8 +11,8 @@
 )]
 
 use iced_x86::{
-    Code, Encoder, Instruction, InstructionInfoFactory, InstructionInfoOptions, MemoryOperand, OpKind,
-    Register,
+    Code, Encoder, Instruction, InstructionInfoFactory, InstructionInfoOptions, MemoryOperand, Mnemonic,
+    OpKind, Register,
 };
 
 use super::{CodeSize, HALF_BITS, sensitive::Field};
@@ -448,11 +448,12 @@ pub(super) fn free_register(insn: &Instruction) -> Register {
     let info = factory.info_options(insn, InstructionInfoOptions::NO_MEMORY_USAGE);
     let used = |r: Register| info.used_registers().iter().any(|u| u.register().full_register() == r);
     let memory = [insn.memory_base().full_register(), insn.memory_index().full_register()];
-    [Register::R11, Register::R10, Register::R9, Register::R8, Register::RDI, Register::RSI, Register::RBX]
+    // Those that need no REX prefix first: an instruction on AH, BH, CH or DH cannot have one.
+    [Register::RDI, Register::RSI, Register::RBX, Register::RCX, Register::RDX, Register::R8, Register::R9]
         .into_iter()
         .find(|&r| !used(r) && !memory.contains(&r))
         // No instruction uses seven general registers besides rax, rcx, rdx and the stack's.
-        .unwrap_or(Register::R11)
+        .unwrap_or(Register::R9)
 }
 
 /// Whether the instruction has one explicit memory operand whose address a base register can stand for.
@@ -460,12 +461,12 @@ pub(super) fn has_foldable_operand(insn: &Instruction) -> bool {
     let explicit = (0..insn.op_count()).filter(|&n| insn.op_kind(n) == OpKind::Memory).count() == 1;
     let segment = matches!(insn.memory_segment(), Register::FS | Register::GS);
     let narrow = insn.memory_base().size() == 4 || insn.memory_index().size() == 4;
-    explicit
-        && !segment
-        && !narrow
-        && !insn.is_vsib()
-        && !insn.is_ip_rel_memory_operand()
-        && !has_bare_address(insn)
+    // `pop [rsp+x]` computes its address with the stack pointer already moved (Intel SDM vol. 2, POP).
+    let moved = insn.memory_base() == Register::RSP && insn.mnemonic() == Mnemonic::Pop;
+    // The address of `xlat` is rbx + al.
+    let implied = insn.mnemonic() == Mnemonic::Xlatb;
+    let odd = segment || narrow || moved || implied || insn.is_vsib() || insn.is_ip_rel_memory_operand();
+    explicit && !odd && !has_bare_address(insn)
 }
 
 /// Moves between the accumulator and a 64-bit address in the instruction itself: their encoding has no base register.
