@@ -4,17 +4,17 @@
 use core::arch::asm;
 
 /// Something to be timed.
-pub struct Work {
+pub(crate) struct Work {
     /// What it is, as the report says it.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// How often it is done for one reading: enough to take tens of microseconds on the real processor.
-    pub times: u32,
+    pub(crate) times: u32,
     /// Does it that often.
-    pub run: fn(u32),
+    pub(crate) run: fn(u32),
 }
 
 /// Work that needs no privilege.
-pub const UNPRIVILEGED: &[Work] = &[
+pub(crate) const UNPRIVILEGED: &[Work] = &[
     Work { name: "multiply and add", times: 100_000, run: multiply_and_add },
     Work { name: "call and ret", times: 50_000, run: call_and_return },
     Work { name: "call through a register", times: 50_000, run: call_through_register },
@@ -28,7 +28,7 @@ pub const UNPRIVILEGED: &[Work] = &[
 const READINGS: u32 = 9;
 
 /// How long the work takes once, in hundredths of a tick of the time stamp counter.
-pub fn time(work: &Work) -> u64 {
+pub(crate) fn time(work: &Work) -> u64 {
     // Once for code to be translated, caches to fill and pages to be mapped.
     (work.run)(work.times);
     let mut least = u64::MAX;
@@ -41,7 +41,7 @@ pub fn time(work: &Work) -> u64 {
 }
 
 /// The time stamp counter, read when all before it is done.
-pub fn ticks() -> u64 {
+pub(crate) fn ticks() -> u64 {
     // SAFETY: every x86-64 processor has both instructions, and they touch no memory.
     unsafe {
         core::arch::x86_64::_mm_lfence();
