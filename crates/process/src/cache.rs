@@ -224,3 +224,129 @@ fn set_entry(index: u16, tag: u64, host: u32) {
     const { assert!(TABLE_LEN == 1 << 16) };
     host::place_entry(TAGS + 8 * index, tag, CODES + 4 * index, host);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+    use runu_deprivilege::translate::{Site, Source, translate};
+
+    use super::*;
+    use crate::layout::DATA;
+
+    const START: u64 = 0x10_0000;
+
+    /// The area that all caches of a process share, for one test at a time.
+    fn area() -> MutexGuard<'static, ()> {
+        static AREA: LazyLock<Mutex<()>> = LazyLock::new(|| {
+            host::map_private(DATA, false).expect("low memory is free");
+            host::map_private(CODE, true).expect("low memory is free");
+            Mutex::new(())
+        });
+        AREA.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(cache: &mut Cache, start: u64, bytes: &[u8]) -> u64 {
+        let source = Source {
+            start: VirtAddr(start),
+            size: CodeSize::Bits64,
+            bytes,
+            in_page: bytes.len(),
+            site: &|_| Site::Native,
+            inline_flags: true,
+            floating_point: true,
+            first_exit: cache.next_exit(),
+        };
+        let block = translate(&PLACES, &source);
+        cache.place(VirtAddr(start), CodeSize::Bits64, block, &[start & !(PAGE - 1)])
+    }
+
+    fn entry_of(tag: u64) -> (u64, u32) {
+        let index = u64::from(tag as u16);
+        let (tag, code) = (host::peek(TAGS + 8 * index), host::peek(CODES + 4 * index));
+        (u64::from_le_bytes(tag), u32::from_le_bytes(code))
+    }
+
+    #[test]
+    fn position_within_a_block_names_the_guest_instruction() {
+        let _area = area();
+        let mut cache = Cache::new();
+        // nop; mov rax, rbx; jmp $
+        let host = place(&mut cache, START, &[0x90, 0x48, 0x89, 0xd8, 0xeb, 0xfe]);
+        let body = host + ENTRY_LEN as u64;
+        let at = |host| cache.position(host).map(|position| (position.rip, position.boundary));
+
+        assert_eq!(cache.find(START, CodeSize::Bits64), Some(host));
+        assert_eq!(cache.find(START, CodeSize::Bits32), None);
+        assert_eq!(at(host), Some((START, true)), "in the entry's no-op");
+        assert_eq!(at(body), Some((START, true)));
+        assert_eq!(at(body + 1), Some((START + 1, true)));
+        assert_eq!(at(body + 2), Some((START + 1, false)), "inside an instruction");
+        assert_eq!(at(body + 4), Some((START + 4, true)));
+        assert_eq!(at(host - 1), None);
+        assert_eq!(at(host + 0x1000), None);
+    }
+
+    #[test]
+    fn stale_block_is_found_no_more_and_leads_to_its_own_start() {
+        let _area = area();
+        let mut cache = Cache::new();
+        let host = place(&mut cache, START, &[0x90, 0xc3]);
+        let other = place(&mut cache, START + PAGE, &[0xc3]);
+
+        assert_eq!(cache.retire_written(START), [0]);
+
+        assert_eq!(cache.find(START, CodeSize::Bits64), None);
+        assert_eq!(cache.find(START + PAGE, CodeSize::Bits64), Some(other));
+        let [jump, rest @ ..] = host::peek::<5>(host);
+        assert_eq!(jump, 0xe9);
+        let departure = host + 5 + u64::from(u32::from_le_bytes(rest));
+        let [.., n0, n1, n2, n3] = host::peek::<11>(departure);
+        let (exit, block) = cache.exit(u32::from_le_bytes([n0, n1, n2, n3])).expect("the exit exists");
+        assert!(matches!(exit, Exit::Direct { target: VirtAddr(START), site: 1 }));
+        assert_eq!(block, host);
+    }
+
+    #[test]
+    fn block_across_two_pages_is_stale_when_either_changes() {
+        let _area = area();
+        for page in [START, START + PAGE] {
+            let mut cache = Cache::new();
+            let start = START + PAGE - 1;
+            let source_pages = [START, START + PAGE];
+            let source = Source {
+                start: VirtAddr(start),
+                size: CodeSize::Bits64,
+                bytes: &[0x48, 0x89, 0xd8],
+                in_page: 1,
+                site: &|_| Site::Native,
+                inline_flags: true,
+                floating_point: true,
+                first_exit: 0,
+            };
+            cache.place(VirtAddr(start), CodeSize::Bits64, translate(&PLACES, &source), &source_pages);
+            cache.retire_virtual(page);
+            assert_eq!(cache.find(start, CodeSize::Bits64), None, "{page:#x}");
+        }
+    }
+
+    #[test]
+    fn table_entry_holds_until_everything_is_thrown_away() {
+        let _area = area();
+        let mut cache = Cache::new();
+        for rip in [START + 0x123, 0, 0xffff_ffff_ffff_0000] {
+            let host = place(&mut cache, rip, &[0xc3]);
+            cache.remember_target(rip, host);
+            assert_eq!(entry_of(rip), (rip.wrapping_neg(), host as u32), "{rip:#x}");
+        }
+        let generation = cache.generation;
+
+        cache.clear();
+
+        assert_ne!(cache.generation, generation);
+        assert_eq!(entry_of(START + 0x123), (0, 0));
+        // An empty entry must match no address that leads to it.
+        assert_eq!(entry_of(0), (1, 0));
+        assert_eq!(cache.find(START + 0x123, CodeSize::Bits64), None);
+    }
+}

@@ -14,6 +14,8 @@ use std::{
 
 use runu_deprivilege::cpu::{Cpu, Registers};
 
+#[cfg(test)]
+use crate::layout::LOW;
 use crate::{
     entry,
     layout::{CODE, CONTEXT, Context, FPU_LEN},
@@ -159,6 +161,14 @@ pub(crate) fn place_entry(tag_at: u64, tag: u64, code_at: u64, code: u32) {
         ptr::write_volatile(tag_at as *mut u64, tag);
         ptr::write_volatile(code_at as *mut u32, code);
     }
+}
+
+/// Reads what the monitor has placed in its part of low memory.
+#[cfg(test)]
+pub(crate) fn peek<const N: usize>(at: u64) -> [u8; N] {
+    assert!(LOW.contains(&at));
+    // SAFETY: tests read what they have mapped and placed.
+    unsafe { (at as *const [u8; N]).read_unaligned() }
 }
 
 /// Base of GS, which belongs to the guest.
