@@ -8,6 +8,7 @@ mod support;
 mod console;
 mod ends;
 mod initrd;
+mod input;
 mod memory;
 mod output;
 mod signals;

@@ -1,5 +1,7 @@
 //! Guests sleep, wake in time, and cost nothing meanwhile.
 
+use std::io::Write;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::support::process::Process;
@@ -34,11 +36,12 @@ fn timer_of_either_mode_ticks_as_often_as_it_should() {
     }
 }
 
-/// Processor time of the process of an idle guest during the life of another guest that sleeps for a second.
-fn ticks_in_a_second_of(arguments: &[&str], kind: GuestKind) -> u64 {
+/// Processor time of the process of an idle guest with this input, during the life of another guest that sleeps for a
+/// second.
+fn ticks_in_a_second_of(arguments: &[&str], kind: GuestKind, input: Stdio) -> u64 {
     let room = Room::new();
     let (idle, clock) = (room.guest("idle", kind), room.guest("hello", kind));
-    let mut running = room.start(&mut room.run(&idle, arguments));
+    let mut running = room.start(room.run(&idle, arguments).stdin(input));
     running.wait_for("ready\r\n");
     let [_, guest] = running.sandbox();
     let ticks = || Process::find(guest.pid).expect("it runs").ticks;
@@ -52,14 +55,28 @@ fn ticks_in_a_second_of(arguments: &[&str], kind: GuestKind) -> u64 {
 #[test]
 fn guest_that_waits_for_ever_uses_no_processor_time() {
     for kind in BOTH_KINDS {
-        assert_eq!(ticks_in_a_second_of(&[], kind), 0);
+        assert_eq!(ticks_in_a_second_of(&[], kind, Stdio::null()), 0);
     }
+}
+
+#[test]
+fn guest_that_waits_for_ever_for_input_that_has_ended_uses_no_processor_time() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(writer);
+    assert_eq!(ticks_in_a_second_of(&[], GuestKind::Multiboot, reader.into()), 0);
+}
+
+#[test]
+fn guest_that_waits_for_ever_with_input_that_it_does_not_read_uses_no_processor_time() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&[b'x'; 4096]).unwrap();
+    assert_eq!(ticks_in_a_second_of(&[], GuestKind::Linux64, reader.into()), 0);
 }
 
 #[test]
 fn guest_that_wakes_twenty_times_a_second_uses_hardly_any_processor_time() {
     for kind in BOTH_KINDS {
-        let ticks = ticks_in_a_second_of(&["tick=50"], kind);
+        let ticks = ticks_in_a_second_of(&["tick=50"], kind, Stdio::null());
         assert!(ticks <= 2, "{ticks} ticks of 10 ms");
     }
 }
