@@ -91,10 +91,10 @@ pub fn guest_main() -> ! {
 /// Prepares everything and enters the guest.
 fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallible, String> {
     if !host::has_fsgsbase() {
-        return Err(
-            "the host's kernel or processor lacks FSGSBASE (Linux 5.9 on a processor since 2012 has it)"
-                .into(),
-        );
+        return Err("the host lacks FSGSBASE: it takes Linux 5.9 and a processor of 2012 or later".into());
+    }
+    if !is_x86_feature_detected!("xsaveopt") {
+        return Err("the host lacks XSAVEOPT: it takes a processor of 2012 or later".into());
     }
     let plan = read_plan()?;
     let memory = GuestMemory::new(plan.memory).map_err(|error| error.to_string())?;
