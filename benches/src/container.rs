@@ -133,8 +133,8 @@ impl Runtime<'_> {
         match self.job(Task::Wait, false) {
             Ok(job) => field.waiters.push(Waiter {
                 name,
-                is_runu: false,
-                idle: Idle { job, guest_memory: None, end: Ending::EndOfInput },
+                has_target: false,
+                idle: Idle { job, guest_memory: None, end: Ending::EndOfInput, beside: 0 },
                 elsewhere: self.elsewhere,
             }),
             Err(error) => field.skip(&name, format!("cannot make a bundle: {error}")),

@@ -39,8 +39,8 @@ pub(crate) struct Contender {
 pub(crate) struct Waiter {
     /// As the report calls it.
     pub(crate) name: String,
-    /// Whether it is runu, for which there is a target.
-    pub(crate) is_runu: bool,
+    /// Whether there is a target for it.
+    pub(crate) has_target: bool,
     /// What is run.
     pub(crate) idle: Idle,
     /// Whether it runs in the other mount namespace.

@@ -24,6 +24,8 @@ pub(crate) struct Idle {
     pub(crate) guest_memory: Option<String>,
     /// How it is ended.
     pub(crate) end: Ending,
+    /// How many of the same run beside the one that is measured: they share pages of files.
+    pub(crate) beside: u32,
 }
 
 /// How an idle run is ended.
@@ -54,25 +56,24 @@ impl Memory {
 }
 
 impl Idle {
-    /// Runs it until it is ready, measures, ends it.
+    /// Runs it, and as many beside it as asked for, until all are ready; measures the last; ends them.
     pub(crate) fn measure(&self) -> Result<Memory, String> {
+        let mut waiting = Vec::new();
+        for _ in 0..self.beside {
+            waiting.push(self.start()?);
+        }
+        let last = self.start()?;
+        self.settled(last.child.id()).inspect_err(|_| self.job.clean_up())
+    }
+
+    fn start(&self) -> Result<Waiting<'_>, String> {
+        let words = &self.job.words;
         let child =
             self.job.command().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut child =
-            child.map_err(|error| format!("cannot run `{}`: {error}", self.job.words.join(" ")))?;
-        let result = wait_until_ready(&mut child).and_then(|()| self.settled(child.id()));
-        match self.end {
-            Ending::Terminate => {
-                // Fails only if it has ended by itself.
-                let _ = rustix::process::kill_process(Pid::from_child(&child), Signal::TERM);
-            }
-            Ending::EndOfInput => drop(child.stdin.take()),
-        }
-        let _ = child.wait();
-        if result.is_err() {
-            self.job.clean_up();
-        }
-        result
+        let child = child.map_err(|error| format!("cannot run `{}`: {error}", words.join(" ")))?;
+        let mut waiting = Waiting { child, idle: self };
+        wait_until_ready(&mut waiting.child)?;
+        Ok(waiting)
     }
 
     /// Measures until nothing changes any more: whoever started the program may not have finished with it.
@@ -100,6 +101,25 @@ impl Idle {
             memory.guest_kib += guest;
         }
         Ok(memory)
+    }
+}
+
+/// A run that waits; ended when dropped.
+struct Waiting<'a> {
+    child: Child,
+    idle: &'a Idle,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        match self.idle.end {
+            Ending::Terminate => {
+                // Fails only if it has ended by itself.
+                let _ = rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM);
+            }
+            Ending::EndOfInput => drop(self.child.stdin.take()),
+        }
+        let _ = self.child.wait();
     }
 }
 

@@ -59,11 +59,12 @@ pub(crate) fn enter(field: &mut Field, kernels: &[Kernel]) {
     job.words.extend(["-object", "memory-backend-memfd,id=ram,size=64M"].map(str::to_owned));
     field.waiters.push(Waiter {
         name: "QEMU TCG idle-multiboot".to_owned(),
-        is_runu: false,
+        has_target: false,
         idle: Idle {
             job,
             guest_memory: Some("/memfd:memory-backend-memfd".to_owned()),
             end: Ending::Terminate,
+            beside: 0,
         },
         elsewhere: false,
     });

@@ -23,6 +23,9 @@ pub(crate) const GUESTS_VARIABLE: &str = "RUNU_GUESTS";
 pub(crate) const UNIKRAFT: &[&str] =
     &["hello-0.16.3-qemu", "hello-0.16.3-fc", "hello-staging-qemu", "hello-staging-fc"];
 
+/// Guests that wait at once where it is measured what one of many holds.
+const CROWD: u32 = 8;
+
 /// What our own hello prints.
 pub(crate) const OWN_HELLO: &str = "Hello from a unikernel";
 /// What Unikraft's helloworld prints.
@@ -115,16 +118,19 @@ pub(crate) fn enter(field: &mut Field, builds: &[PathBuf], kernels: &[Kernel]) {
             });
         }
         let Some(idle) = Guest::named("idle") else { continue };
-        field.waiters.push(Waiter {
-            name: format!("{called} run idle-multiboot"),
-            is_runu: true,
-            idle: Idle {
-                job: job(build, &[], &idle.multiboot_path(), ""),
-                guest_memory: Some("/memfd:guest-ram".to_owned()),
-                end: Ending::Terminate,
-            },
-            elsewhere: false,
-        });
+        for (beside, suffix) in [(0, ""), (CROWD - 1, ", each of eight")] {
+            field.waiters.push(Waiter {
+                name: format!("{called} run idle-multiboot{suffix}"),
+                has_target: beside == 0,
+                idle: Idle {
+                    job: job(build, &[], &idle.multiboot_path(), ""),
+                    guest_memory: Some("/memfd:guest-ram".to_owned()),
+                    end: Ending::Terminate,
+                    beside,
+                },
+                elsewhere: false,
+            });
+        }
     }
 }
 

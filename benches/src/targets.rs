@@ -62,10 +62,10 @@ pub(crate) fn starts(all: &[Exits<'_>]) -> Vec<Target> {
 
 /// Targets of memory.
 pub(crate) fn memory(field: &Field, held: &[Held]) -> Vec<Target> {
-    let of_runu =
-        |held: &&Held| field.waiters.iter().any(|waiter| waiter.is_runu && waiter.name == held.name);
+    let promised =
+        |held: &&Held| field.waiters.iter().any(|waiter| waiter.has_target && waiter.name == held.name);
     held.iter()
-        .filter(of_runu)
+        .filter(promised)
         .map(|held| {
             let above = u32::try_from(held.above_guest_kib).unwrap_or(u32::MAX);
             let what = format!("{}: KiB above what the guest touched", held.name);
