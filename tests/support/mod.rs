@@ -7,7 +7,7 @@ mod ended;
 mod guest;
 mod leaks;
 pub(crate) mod process;
-mod room;
+pub(crate) mod room;
 mod running;
 pub(crate) mod user;
 
