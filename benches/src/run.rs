@@ -2,14 +2,14 @@
 
 use std::{
     io::Read,
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
-    process::{Pid, PidfdFlags},
+    process::{Pid, PidfdFlags, Signal},
 };
 use serde::{Deserialize, Serialize};
 
@@ -122,8 +122,7 @@ fn follow(mut child: Child, start: Instant) -> Result<(Sample, bool), String> {
         let ready = rustix::event::poll(&mut watched, Some(&timeout));
         let now = start.elapsed();
         if left.is_zero() || ready.is_err() {
-            let _ = child.kill();
-            let _ = child.wait();
+            end(&mut child, &pidfd);
             return Err(format!("it did not end within {} s", LIMIT.as_secs()));
         }
         let is_ready: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
@@ -152,6 +151,15 @@ fn follow(mut child: Child, start: Instant) -> Result<(Sample, bool), String> {
         stderr: String::from_utf8_lossy(&stderr.bytes).into_owned(),
     };
     Ok((sample, status.success()))
+}
+
+/// Ends a process that should have ended by itself, and lets it clean up first if it can.
+fn end(child: &mut Child, pidfd: &OwnedFd) {
+    const GRACE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+    let _ = rustix::process::kill_process(Pid::from_child(child), Signal::TERM);
+    let _ = rustix::event::poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&GRACE));
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 fn milliseconds(duration: Duration) -> f64 {

@@ -17,8 +17,11 @@ impl Table {
         Table { rows: vec![cells.iter().map(|cell| (*cell).to_owned()).collect()] }
     }
 
-    /// Names to the left, numbers to the right.
+    /// Names to the left, numbers to the right; nothing if there are only headings.
     fn print(&self, text: &mut String) {
+        if self.rows.len() < 2 {
+            return;
+        }
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
@@ -144,5 +147,12 @@ mod tests {
         let mut text = String::new();
         table.print(&mut text);
         assert_eq!(text, "name    n\na     100\n\n");
+    }
+
+    #[test]
+    fn table_without_rows_is_not_printed() {
+        let mut text = String::new();
+        Table::headed(&["name", "n"]).print(&mut text);
+        assert_eq!(text, "");
     }
 }
