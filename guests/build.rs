@@ -32,6 +32,7 @@ const GUESTS: &[&str] = &[
     "stack-overflow",
     "hostile",
     "bench",
+    "random",
 ];
 
 /// The multiboot kernel that boots the other kind; it lies where its guest does not.
