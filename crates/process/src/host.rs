@@ -154,6 +154,13 @@ pub(crate) fn place_code(at: u64, code: &[u8]) {
     unsafe { ptr::copy_nonoverlapping(code.as_ptr(), at as *mut u8, code.len()) }
 }
 
+/// Reads a byte of translated code.
+pub(crate) fn code_byte(at: u64) -> u8 {
+    assert!(CODE.contains(&at), "an address of translated code");
+    // SAFETY: the code area is mapped readable for the life of the process.
+    unsafe { (at as *const u8).read_volatile() }
+}
+
 /// Writes one entry of the branch table.
 pub(crate) fn place_entry(tag_at: u64, tag: u64, code_at: u64, code: u32) {
     // SAFETY: callers compute both addresses from an index below the table's length; the table is mapped writable.

@@ -34,7 +34,7 @@ pub struct Places {
     pub gate32: u32,
     /// 8 bytes: `rsp` while flags are kept on the scratch stack.
     pub stack_pointer: u32,
-    /// Top of a scratch stack of at least 8 bytes.
+    /// Top of a scratch stack of at least 16 bytes. Flags are pushed first.
     pub scratch_top: u32,
     /// 1 byte: the virtual interrupt flag, 0 or 2.
     pub interrupts: u32,
@@ -285,15 +285,24 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// The address of the operand with all bits from [`HALF_BITS`] on cleared. Flags survive on the scratch stack.
+    /// The address of the operand; in the top 32 TiB of the kernel half, with all bits from [`HALF_BITS`] on cleared. Any
+    /// other address stays and faults where it must. Flags survive on the scratch stack.
     pub(super) fn load_folded_address(&mut self, insn: &Instruction, register: Register) {
+        /// An address is in the top 2^45 bytes if the bits from 45 on are all ones.
+        const TOP_BITS: u8 = HALF_BITS as u8 - 1;
+        const CLEARED: u8 = 64 - HALF_BITS as u8;
         self.load_address(insn, register);
         self.switch_to_scratch_stack();
         let number = register.number() as u8;
-        let rex = 0x48 | number >> 3;
-        let shift = 64 - HALF_BITS as u8;
-        self.copy(&[rex, 0xc1, 0xe0 | number & 7, shift]); // shl r, 18
-        self.copy(&[rex, 0xc1, 0xe8 | number & 7, shift]); // shr r, 18
+        let (wide, narrow) = (0x48 | number >> 3, 0x40 | number >> 3);
+        let low = number & 7;
+        self.copy(&[narrow, 0x50 | low]); // push r
+        self.copy(&[wide, 0xc1, 0xf8 | low, TOP_BITS]); // sar r, 45
+        self.copy(&[wide, 0xff, 0xc0 | low]); // inc r
+        self.copy(&[narrow, 0x58 | low]); // pop r
+        self.copy(&[0x75, 8]); // jnz over the shifts
+        self.copy(&[wide, 0xc1, 0xe0 | low, CLEARED]); // shl r, 18
+        self.copy(&[wide, 0xc1, 0xe8 | low, CLEARED]); // shr r, 18
         self.leave_scratch_stack();
     }
 
@@ -447,11 +456,16 @@ pub(super) fn free_register(insn: &Instruction) -> Register {
     let mut factory = InstructionInfoFactory::new();
     let info = factory.info_options(insn, InstructionInfoOptions::NO_MEMORY_USAGE);
     let used = |r: Register| info.used_registers().iter().any(|u| u.register().full_register() == r);
-    let memory = [insn.memory_base().full_register(), insn.memory_index().full_register()];
+    let named = |r: Register| {
+        let operand = |n| insn.op_kind(n) == OpKind::Register && insn.op_register(n).full_register() == r;
+        insn.memory_base().full_register() == r
+            || insn.memory_index().full_register() == r
+            || (0..insn.op_count()).any(operand)
+    };
     // Those that need no REX prefix first: an instruction on AH, BH, CH or DH cannot have one.
     [Register::RDI, Register::RSI, Register::RBX, Register::RCX, Register::RDX, Register::R8, Register::R9]
         .into_iter()
-        .find(|&r| !used(r) && !memory.contains(&r))
+        .find(|&r| !used(r) && !named(r))
         // No instruction uses seven general registers besides rax, rcx, rdx and the stack's.
         .unwrap_or(Register::R9)
 }

@@ -116,7 +116,8 @@ pub enum Exit {
         /// Offset in the block's code behind the exit.
         resume: u32,
     },
-    /// A near branch whose target only the monitor reads (32-bit code).
+    /// A near branch that only the monitor takes: an indirect one of 32-bit code, or one with a stack or an operand that
+    /// cannot be touched natively.
     Branch {
         /// The instruction.
         instruction: Box<Instruction>,
@@ -204,7 +205,8 @@ pub fn translate(places: &Places, source: &Source<'_>) -> Block {
             };
             block.begin(offset, true);
             block.leave(exit);
-            block.guest_len = block.guest_len.max(offset as u32 + 1);
+            // All bytes that decoding may have looked at: if they change, they may become an instruction.
+            block.guest_len = source.bytes.len().min(offset + 15) as u32;
             break;
         }
         let raw = &source.bytes[offset..offset + instruction.len()];
@@ -359,8 +361,15 @@ impl<'a> Translator<'a> {
 
     fn instruction(&mut self, insn: &Instruction, raw: &[u8], offset: usize) -> Then {
         let enabling = std::mem::take(&mut self.enabling);
+        let site = (self.source.site)(insn.ip());
+        // Behind the last instruction of a block nobody looks for the interrupt that `sti` lets in.
+        let last =
+            offset + insn.len() >= self.source.in_page || self.instructions as usize == INSTRUCTIONS_MAX;
         let handling = match handling(insn, self.source.size) {
-            Handling::PushFlags | Handling::PopFlags if !self.source.inline_flags => Handling::Emulate,
+            Handling::PushFlags | Handling::PopFlags if !self.source.inline_flags || site != Site::Native => {
+                Handling::Emulate
+            }
+            Handling::EnableInterrupts if last => Handling::Emulate,
             other => other,
         };
         if !self.source.floating_point && sensitive::uses_floating_point(insn) {
@@ -384,6 +393,7 @@ impl<'a> Translator<'a> {
             }
             Handling::EmulateAndEnd => {
                 self.ask(|resume| Exit::Emulate { instruction: Box::new(*insn), resume });
+                self.leave_to(insn.next_ip(), offset + insn.len());
                 Then::End
             }
             Handling::DisableInterrupts => {
@@ -422,6 +432,7 @@ impl<'a> Translator<'a> {
     }
 
     fn plain(&mut self, insn: &Instruction, raw: &[u8]) -> Then {
+        let site = (self.source.site)(insn.ip());
         match insn.flow_control() {
             FlowControl::Next => {
                 self.data(insn, raw);
@@ -437,6 +448,10 @@ impl<'a> Translator<'a> {
                 self.link(insn.near_branch_target(), site);
                 Then::End
             }
+            FlowControl::Call if site != Site::Native => {
+                self.leave(Exit::Branch { instruction: Box::new(*insn) });
+                Then::End
+            }
             FlowControl::Call => {
                 self.push_return(insn.next_ip());
                 let site = self.emit.jump_rel32();
@@ -444,17 +459,24 @@ impl<'a> Translator<'a> {
                 Then::End
             }
             FlowControl::IndirectBranch | FlowControl::IndirectCall | FlowControl::Return => {
-                if self.source.size == CodeSize::Bits32 {
-                    self.leave(Exit::Branch { instruction: Box::new(*insn) });
-                } else if (self.source.site)(insn.ip()) == Site::Interpreted {
-                    self.ask(|resume| Exit::Access { instruction: Box::new(*insn), resume });
-                } else {
+                // Of what cannot be touched natively, only the operand of a jump is reached otherwise.
+                let reached = match site {
+                    Site::Native => true,
+                    Site::Folded => {
+                        insn.flow_control() == FlowControl::IndirectBranch && emit::has_foldable_operand(insn)
+                    }
+                    Site::Interpreted => false,
+                };
+                if self.source.size == CodeSize::Bits64 && reached {
                     self.indirect(insn);
+                } else {
+                    self.leave(Exit::Branch { instruction: Box::new(*insn) });
                 }
                 Then::End
             }
             FlowControl::Interrupt | FlowControl::XbeginXabortXend | FlowControl::Exception => {
                 self.ask(|resume| Exit::Emulate { instruction: Box::new(*insn), resume });
+                self.leave_to(insn.next_ip(), self.current as usize + insn.len());
                 Then::End
             }
         }
@@ -495,7 +517,7 @@ impl<'a> Translator<'a> {
         self.emit.unspill(scratch);
     }
 
-    /// The operand's address with the bits above [`HALF_BITS`] cleared. `false` if the instruction has no plain operand.
+    /// The operand's address, folded if it is in the kernel half. `false` if the instruction has no plain operand.
     fn folded(&mut self, insn: &Instruction) -> bool {
         if !emit::has_foldable_operand(insn) {
             return false;

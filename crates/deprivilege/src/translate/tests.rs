@@ -183,15 +183,17 @@ fn folded_access_clears_the_high_bits_and_keeps_flags() {
     let block = block_at(START, CodeSize::Bits64, &[0x48, 0x8b, 0x44, 0xcb, 0x10], Site::Folded);
     let listing = listing(&block);
     assert_eq!(listing[1], "lea rdi,[rbx+rcx*8+10h]");
-    assert_eq!(listing[4..8], ["pushfq", "shl rdi,12h", "shr rdi,12h", "popfq"]);
-    assert_eq!(listing[9], "mov rax,[rdi]");
+    let fold = ["pushfq", "push rdi", "sar rdi,2Dh", "inc rdi", "pop rdi", "jne short 0000000000000035h"];
+    assert_eq!(listing[4..10], fold);
+    assert_eq!(listing[10..13], ["shl rdi,12h", "shr rdi,12h", "popfq"]);
+    assert_eq!(listing[14], "mov rax,[rdi]");
 }
 
 #[test]
 fn folded_access_with_a_high_byte_register_takes_a_scratch_register_without_prefix() {
     // mov [rbp+0x10], ah
     let block = block_at(START, CodeSize::Bits64, &[0x88, 0x65, 0x10], Site::Folded);
-    assert_eq!(listing(&block)[9], "mov [rdi],ah");
+    assert!(listing(&block).contains(&"mov [rdi],ah".to_owned()));
 }
 
 #[test]
