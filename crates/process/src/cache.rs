@@ -258,19 +258,28 @@ impl Cache {
         numbers
     }
 
-    /// Makes all blocks stale that have code in the page around guest-virtual `va`, whatever its size was.
-    pub(crate) fn retire_virtual(&mut self, va: u64) {
+    /// Makes all blocks stale that have code in the page around guest-virtual `va`, whatever its size was, and says which.
+    pub(crate) fn retire_virtual(&mut self, va: u64) -> Vec<u32> {
         let size = self.largest_page;
         let pages: Vec<u64> = if size == PAGE {
             vec![va & !(PAGE - 1)]
         } else {
             self.by_virt.keys().copied().filter(|page| page / size == va / size).collect()
         };
-        for page in pages {
-            for number in self.by_virt.remove(&page).unwrap_or_default() {
-                self.retire(number);
-            }
+        let numbers: Vec<u32> =
+            pages.iter().flat_map(|page| self.by_virt.remove(page).unwrap_or_default()).collect();
+        for &number in &numbers {
+            self.retire(number);
         }
+        numbers
+    }
+
+    /// Addresses of a block's instructions.
+    pub(crate) fn instructions(&self, number: u32) -> impl Iterator<Item = u64> + '_ {
+        let block = self.blocks.get(number as usize);
+        let marks =
+            block.into_iter().flat_map(|block| block.marks.iter().map(|mark| (block.start.0, mark.guest)));
+        marks.map(|(start, offset)| start.wrapping_add(u64::from(offset)))
     }
 
     /// Throws everything away.

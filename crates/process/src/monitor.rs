@@ -293,8 +293,19 @@ impl Monitor {
 
     fn forget_code(&mut self, page: u64) -> Result<Vec<u32>, Stop> {
         let retired = self.cache.retire_written(page);
+        self.forget_sites(&retired);
         self.shadow.set_code(page, false).map_err(|error| self.failed(error))?;
         Ok(retired)
+    }
+
+    /// Other code may come to stand where these blocks' was.
+    fn forget_sites(&mut self, blocks: &[u32]) {
+        if self.sites.is_empty() {
+            return;
+        }
+        for address in blocks.iter().flat_map(|block| self.cache.instructions(*block)) {
+            self.sites.remove(&address);
+        }
     }
 
     fn failed(&self, error: std::io::Error) -> Stop {
@@ -459,9 +470,11 @@ impl Monitor {
             Effect::FlushAll => {
                 self.shadow.clear().map_err(|error| self.failed(error))?;
                 self.cache.clear();
+                self.sites.clear();
             }
             Effect::FlushPage(va) => {
-                self.cache.retire_virtual(va.0);
+                let retired = self.cache.retire_virtual(va.0);
+                self.forget_sites(&retired);
                 if layout::reach(va.0) != Reach::Out {
                     self.shadow.unmap_around(layout::host_of(va.0)).map_err(|error| self.failed(error))?;
                 }

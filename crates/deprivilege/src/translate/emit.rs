@@ -205,10 +205,13 @@ impl<'a> Emitter<'a> {
             self.copy(&[0x0f, 0x80 | condition, 0, 0, 0, 0]);
             return self.here() - 4;
         }
-        // loop, loope, loopne, jcxz have only a short form: over a jump.
-        let (_, opcode) = raw.split_last().unwrap_or((&0, &[]));
-        self.copy(opcode);
-        self.copy(&[2, 0xeb, 5]);
+        // loop, loope, loopne, jrcxz have only a short form: over a jump. Of the prefixes, 67h chooses the counter; 66h would
+        // make AMD's processors cut the instruction pointer to 16 bits (AMD APM vol. 3, LOOPcc).
+        if has_other_counter(insn.code(), self.size) {
+            self.copy(&[0x67]);
+        }
+        let opcode = raw.get(raw.len().wrapping_sub(2)).copied().unwrap_or_default();
+        self.copy(&[opcode, 2, 0xeb, 5]);
         self.jump_rel32()
     }
 
@@ -448,6 +451,20 @@ impl<'a> Emitter<'a> {
         self.unspill(Register::RCX);
         self.unspill(Register::RDX);
         self.absolute(&[], &[0xff], 4, self.places.landing); // jmp [landing]
+    }
+}
+
+/// Whether a `loop` or `jcxz` counts in a register of another width than the code's own.
+fn has_other_counter(code: Code, size: CodeSize) -> bool {
+    match size {
+        CodeSize::Bits64 => matches!(
+            code,
+            Code::Loop_rel8_64_ECX | Code::Loope_rel8_64_ECX | Code::Loopne_rel8_64_ECX | Code::Jecxz_rel8_64
+        ),
+        CodeSize::Bits32 => matches!(
+            code,
+            Code::Loop_rel8_32_CX | Code::Loope_rel8_32_CX | Code::Loopne_rel8_32_CX | Code::Jcxz_rel8_32
+        ),
     }
 }
 

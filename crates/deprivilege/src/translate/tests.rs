@@ -2,7 +2,7 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "offsets in a block, which is some KiB long")]
 
-use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 use proptest::prelude::*;
 use runu_core::VirtAddr;
 
@@ -110,6 +110,12 @@ fn check_block(block: &Block, size: CodeSize) {
     for insn in &code {
         let far_to_gate = insn.is_jmp_far() && insn.far_branch_selector() == 0x33;
         assert!(!insn.is_invalid(), "host code decodes: {block:x?}");
+        let bytes = &block.code[insn.ip() as usize..insn.next_ip() as usize];
+        let branches = insn.flow_control() != FlowControl::Next && !insn.is_jmp_far();
+        assert!(
+            !branches || !bytes[..bytes.len().min(2)].contains(&0x66),
+            "a branch cut to 16 bits: {block:x?}"
+        );
         assert!(!is_forbidden(insn) || far_to_gate, "forbidden `{insn}` in {block:x?}");
         if insn.is_jcc_short_or_near() || insn.is_jmp_short_or_near() {
             let target = insn.near_branch_target() as u32;
@@ -318,6 +324,14 @@ fn undecodable_bytes_are_an_undefined_instruction() {
     bytes[0] = 0x06; // push es: not in 64-bit code
     let block = block(&bytes);
     assert!(matches!(block.exits[0], Exit::Undefined { at: VirtAddr(START) }));
+}
+
+#[test]
+fn loop_with_a_prefix_that_amd_takes_for_16_bits_loses_it() {
+    let block = block(&[0x66, 0xe2, 0x00]);
+    assert_eq!(block.code[ENTRY_LEN..ENTRY_LEN + 4], [0xe2, 2, 0xeb, 5]);
+    let block = self::block(&[0x67, 0xe3, 0x00]);
+    assert_eq!(block.code[ENTRY_LEN..ENTRY_LEN + 5], [0x67, 0xe3, 2, 0xeb, 5]);
 }
 
 #[test]
