@@ -76,6 +76,7 @@ impl Step<'_> {
             M::Xlatb => self.look_up(),
             M::Push => self.push_operand(),
             M::Pop => self.pop_operand(),
+            M::Leave => self.leave_frame(),
             M::Xadd => self.exchange_and_add(),
             M::Cmpxchg => self.compare_and_exchange(),
             M::Cmpxchg8b | M::Cmpxchg16b => self.compare_and_exchange_pair(),

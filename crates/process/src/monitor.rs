@@ -150,7 +150,7 @@ impl Monitor {
 
     fn translate(&mut self, rip: u64, size: CodeSize) -> Result<u64, Trap> {
         if self.cache.is_full() {
-            self.cache.clear();
+            self.forget_all_code();
         }
         let mut window = [0; WINDOW + OVERHANG];
         let left = usize::try_from(PAGE - rip % PAGE).unwrap_or(usize::MAX);
@@ -298,6 +298,12 @@ impl Monitor {
         Ok(retired)
     }
 
+    /// Throws all translations away, and what was learnt with them: it is learnt again at one fault each.
+    fn forget_all_code(&mut self) {
+        self.cache.clear();
+        self.sites.clear();
+    }
+
     /// Other code may come to stand where these blocks' was.
     fn forget_sites(&mut self, blocks: &[u32]) {
         if self.sites.is_empty() {
@@ -418,7 +424,7 @@ impl Monitor {
         let cpu = &self.context.cpu;
         if (flags == 0) != (cpu.kept_flags == 0) || (cr0 ^ cpu.cr0) & CR0_TS != 0 {
             // Code is translated for how these stand.
-            self.cache.clear();
+            self.forget_all_code();
         }
         self.carried_out(result, insn, resume)
     }
@@ -469,8 +475,7 @@ impl Monitor {
             Effect::Halt => self.halt()?,
             Effect::FlushAll => {
                 self.shadow.clear().map_err(|error| self.failed(error))?;
-                self.cache.clear();
-                self.sites.clear();
+                self.forget_all_code();
             }
             Effect::FlushPage(va) => {
                 let retired = self.cache.retire_virtual(va.0);

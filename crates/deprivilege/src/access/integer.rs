@@ -1,6 +1,6 @@
 //! Integer moves and arithmetic between registers and memory.
 
-use iced_x86::Register;
+use iced_x86::{Code, Register};
 
 use super::arithmetic::{self, Outcome, Shift};
 use crate::{
@@ -35,6 +35,28 @@ impl Step<'_> {
         let (value, width) = (self.operand(0)?, self.stack_width()?);
         self.push(value, width)?;
         Ok(Effect::Next)
+    }
+
+    /// LEAVE: the stack pointer goes back to the frame pointer, which is popped.
+    pub(super) fn leave_frame(&mut self) -> Result<Effect, Trap> {
+        // It pops as much as its prefixes say, on a stack as wide as the code.
+        let width = if self.cpu.long_mode_code() { 8 } else { 4 };
+        if !matches!(self.insn.code(), Code::Leaveq | Code::Leaved) {
+            return Err(self.unsupported("a 16-bit frame"));
+        }
+        let (frame, before) = (self.register(Register::RBP)?, self.rsp());
+        self.set_rsp(frame);
+        match self.peek(0, width) {
+            Ok(value) => {
+                self.drop_stack(width.into());
+                self.set_register(Register::RBP, value)?;
+                Ok(Effect::Next)
+            }
+            Err(trap) => {
+                self.set_rsp(before);
+                Err(trap)
+            }
+        }
     }
 
     pub(super) fn pop_operand(&mut self) -> Result<Effect, Trap> {

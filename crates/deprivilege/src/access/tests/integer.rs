@@ -217,3 +217,13 @@ fn table_of_bytes_is_looked_up_at_base_plus_index() {
     assert_eq!(rig.access(&[0xd7]), Ok(Effect::Next)); // xlat
     assert_eq!(rig.get("rax"), 0x1244);
 }
+
+#[test]
+fn frame_is_left_to_the_one_before() {
+    let mut rig = rig();
+    rig.set("rbp", DATA + 0x80);
+    rig.bus.poke_u64(DATA + 0x80, 0x1234);
+
+    assert_eq!(rig.access(&[0xc9]), Ok(Effect::Next)); // leave
+    assert_eq!((rig.get("rsp"), rig.get("rbp")), (DATA + 0x88, 0x1234));
+}
