@@ -95,7 +95,7 @@ fn starts_to_take_apart(builds: &[PathBuf], kernels: &[Kernel]) -> Vec<(String, 
     let mut starts = Vec::new();
     for build in builds {
         for kernel in own.into_iter().chain(unikraft) {
-            let name = format!("{} run --debug {}", host::word(build), kernel.name);
+            let name = format!("{} run --debug {}", runu::called(build, builds), kernel.name);
             starts.push((name, runu::job(build, &["--debug"], &kernel.path, kernel.says())));
         }
     }

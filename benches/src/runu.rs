@@ -107,7 +107,7 @@ pub(crate) fn builds(named: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
 /// Enters a build for every kernel.
 pub(crate) fn enter(field: &mut Field, builds: &[PathBuf], kernels: &[Kernel]) {
     for build in builds {
-        let called = if builds.len() > 1 { word(build) } else { "runu".to_owned() };
+        let called = called(build, builds);
         for kernel in kernels {
             field.contenders.push(Contender {
                 name: format!("{called} run {}", kernel.name),
@@ -132,6 +132,11 @@ pub(crate) fn enter(field: &mut Field, builds: &[PathBuf], kernels: &[Kernel]) {
             });
         }
     }
+}
+
+/// What the report calls a build: by its file where there are several.
+pub(crate) fn called(build: &Path, builds: &[PathBuf]) -> String {
+    if builds.len() > 1 { word(build) } else { "runu".to_owned() }
 }
 
 /// `runu run FLAGS KERNEL`.
