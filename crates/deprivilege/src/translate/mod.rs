@@ -492,7 +492,7 @@ impl<'a> Translator<'a> {
             };
         }
         match (self.source.site)(insn.ip()) {
-            Site::Native if insn.is_ip_rel_memory_operand() => self.relative(insn),
+            Site::Native if insn.is_ip_rel_memory_operand() => self.relative(insn, raw),
             Site::Native => self.emit.copy(raw),
             Site::Folded if self.folded(insn) => {}
             Site::Folded | Site::Interpreted => {
@@ -502,13 +502,16 @@ impl<'a> Translator<'a> {
     }
 
     /// `rip`-relative operands name a fixed guest address; host code runs elsewhere.
-    fn relative(&mut self, insn: &Instruction) {
+    fn relative(&mut self, insn: &Instruction, raw: &[u8]) {
         let target = insn.ip_rel_memory_address();
         if insn.code() == Code::Lea_r64_m {
             return self.emit.load_constant(insn.op0_register(), target);
         }
-        if i32::try_from(target as i64).is_ok() {
-            return self.emit.with_absolute(insn, target);
+        if let Ok(short) = i32::try_from(target as i64) {
+            if !self.emit.copy_with_absolute(insn, raw, short) {
+                self.emit.with_absolute(insn, target);
+            }
+            return;
         }
         let scratch = emit::free_register(insn);
         self.spill(&[scratch], 0);
@@ -550,11 +553,10 @@ impl<'a> Translator<'a> {
                 self.emit.add_to_stack_pointer(insn.immediate16());
             }
         } else {
-            let load = emit::load_of_operand(insn, Register::RCX);
             if insn.op0_kind() == OpKind::Register {
-                self.emit.instruction(&load);
+                self.emit.move_register(Register::RCX, insn.op0_register());
             } else {
-                self.load_target(insn, &load);
+                self.load_target(insn, &emit::load_of_operand(insn, Register::RCX));
             }
             spilled = self.spill(&[Register::RDX], spilled);
             if insn.flow_control() == FlowControl::IndirectCall {
@@ -586,7 +588,9 @@ impl<'a> Translator<'a> {
             self.emit.unspill(scratch);
             self.mark(before, false);
         } else if let Some(target) = target {
-            if i32::try_from(target as i64).is_ok() {
+            if i32::try_from(target as i64).is_ok() && load.segment_prefix() == Register::None {
+                self.emit.load_absolute(Register::RCX, target as u32);
+            } else if i32::try_from(target as i64).is_ok() {
                 self.emit.with_absolute(load, target);
             } else {
                 self.emit.load_constant(Register::RCX, target);

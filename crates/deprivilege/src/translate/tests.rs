@@ -145,6 +145,36 @@ fn operand_relative_to_rip_becomes_absolute() {
 }
 
 #[test]
+fn operand_relative_to_rip_stays_what_it_is_in_every_encoding() {
+    // cmp byte [rip+0x10], 5; lock add [rip], r9; movaps xmm9, [rip]; vaddps ymm1, ymm2, [rip]; redundant REX.XB
+    let cases: &[(&[u8], &str)] = &[
+        (&[0x80, 0x3d, 0x10, 0, 0, 0, 5], "cmp byte ptr [100017h],5"),
+        (&[0xf0, 0x4c, 0x01, 0x0d, 0, 0, 0, 0], "lock add [100008h],r9"),
+        (&[0x44, 0x0f, 0x28, 0x0d, 0, 0, 0, 0], "movaps xmm9,[100008h]"),
+        (&[0xc5, 0xec, 0x58, 0x0d, 0, 0, 0, 0], "vaddps ymm1,ymm2,[100008h]"),
+        (&[0x43, 0x8b, 0x05, 0, 0, 0, 0], "mov eax,[100007h]"),
+        (&[0xff, 0x35, 0, 0, 0, 0], "push qword ptr [100006h]"),
+    ];
+    for (bytes, expected) in cases {
+        assert_eq!(listing(&block(bytes))[0], *expected, "{bytes:x?}");
+    }
+}
+
+#[test]
+fn target_of_an_indirect_call_is_loaded_from_every_kind_of_operand() {
+    let cases: &[(&[u8], &str)] = &[
+        (&[0xff, 0xd0], "mov rcx,rax"),                       // call rax
+        (&[0x41, 0xff, 0xd3], "mov rcx,r11"),                 // call r11
+        (&[0xff, 0xd4], "mov rcx,rsp"),                       // call rsp
+        (&[0xff, 0x15, 0x10, 0, 0, 0], "mov rcx,[100016h]"),  // call [rip+0x10]
+        (&[0xff, 0x54, 0xc8, 0x08], "mov rcx,[rax+rcx*8+8]"), // call [rax+rcx*8+8]
+    ];
+    for (bytes, expected) in cases {
+        assert_eq!(listing(&block(bytes))[1], *expected, "{bytes:x?}");
+    }
+}
+
+#[test]
 fn operand_relative_to_a_high_rip_goes_through_a_register_that_is_not_used() {
     // add [rip+0x10], r11d
     let block = block_at(0x10_0000_0000, CodeSize::Bits64, &[0x44, 0x01, 0x1d, 0x10, 0, 0, 0], Site::Native);
