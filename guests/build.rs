@@ -31,6 +31,8 @@ const GUESTS: &[&str] = &[
     "spin",
     "stack-overflow",
     "hostile",
+    "bench",
+    "random",
 ];
 
 /// The multiboot kernel that boots the other kind; it lies where its guest does not.

@@ -21,11 +21,6 @@ const NEEDS: &[Need] = &[
     },
     Need { program: "runc", package: "runc", skipped_without: "runc in the benchmark" },
     Need { program: "crun", package: "crun", skipped_without: "crun in the benchmark" },
-    Need {
-        program: "busybox",
-        package: "busybox-static",
-        skipped_without: "the containers of the benchmark",
-    },
 ];
 
 /// Installs what is missing, if this is Debian and we are root; says what it does, and what will be skipped.

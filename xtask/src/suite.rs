@@ -5,9 +5,9 @@
 //! is `N passed, N failed, N skipped`.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader, PipeReader},
     path::Path,
-    process::{Command, ExitCode, Stdio},
+    process::{Child, Command, ExitCode, Stdio},
     time::Instant,
 };
 
@@ -91,25 +91,21 @@ impl Counts {
         }
     }
 
-    /// Takes in one line of what a test harness prints.
+    /// Takes in one line of what a test harness prints: `test NAME ... OUTCOME`, or how a test skipped itself.
     fn read(&mut self, line: &str) {
         if line.starts_with(SKIP) {
             self.skipped += 1;
-        } else if let Some(result) = line.strip_prefix("test result: ") {
-            self.passed += number_before(result, " passed");
-            self.failed += number_before(result, " failed");
-            self.skipped += number_before(result, " ignored");
+        }
+        let Some((_, outcome)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) else {
+            return;
+        };
+        match outcome {
+            _ if outcome.starts_with("ok") => self.passed += 1,
+            _ if outcome.starts_with("FAILED") => self.failed += 1,
+            _ if outcome.starts_with("ignored") || outcome.starts_with("skipped") => self.skipped += 1,
+            _ => {}
         }
     }
-}
-
-/// The number in front of `word` in a harness's last line, `ok. 3 passed; 0 failed; …`.
-fn number_before(line: &str, word: &str) -> u64 {
-    line.split(word)
-        .next()
-        .filter(|before| before.len() < line.len())
-        .and_then(|before| before.rsplit(' ').next()?.parse().ok())
-        .unwrap_or(0)
 }
 
 fn findings(found: Vec<String>) -> Outcome {
@@ -131,27 +127,33 @@ fn dependencies(root: &Path) -> Outcome {
     if !installed_subcommand("deny") {
         return Outcome::Skipped("cargo-deny is not installed".to_owned());
     }
-    check(root, "cargo", &["deny", "--offline", "check", "bans", "licenses", "sources"])
+    check(root, "cargo", &["deny", "check", "bans", "licenses", "sources"])
 }
 
 /// All tests of the workspace, counted from what their harnesses print.
 fn tests(root: &Path) -> Outcome {
-    let arguments = ["test", "--workspace", "--no-fail-fast", "--", "--show-output"];
-    let child = Command::new("cargo")
-        .args(arguments)
-        .current_dir(root)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut child = match child {
-        Ok(child) => child,
-        Err(source) => return Outcome::Failed(vec![format!("cannot run `cargo test`: {source}")]),
-    };
+    let mut command = Command::new("cargo");
+    command.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]).current_dir(root);
+    match spawn_with_output(command) {
+        Ok((child, output)) => count(child, BufReader::new(output)),
+        Err(source) => Outcome::Failed(vec![format!("cannot run `cargo test`: {source}")]),
+    }
+}
+
+/// Starts the command with both its outputs on one pipe: harnesses of our own print on stderr.
+fn spawn_with_output(mut command: Command) -> io::Result<(Child, PipeReader)> {
+    let (reader, writer) = io::pipe()?;
+    let child = command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).spawn()?;
+    // The command goes out of scope here, and with it our ends for writing.
+    Ok((child, reader))
+}
+
+/// Passes on what the harnesses print, and counts.
+fn count(mut child: Child, output: impl BufRead) -> Outcome {
     let mut counts = Counts::default();
     let mut skipped_themselves = 0;
-    for line in
-        child.stdout.take().map(BufReader::new).into_iter().flat_map(BufRead::lines).map_while(Result::ok)
-    {
+    for line in output.split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
         counts.read(&line);
         skipped_themselves += u64::from(line.starts_with(SKIP));
         out(&format!("{line}\n"));
@@ -178,7 +180,7 @@ fn fuzz_targets(root: &Path) -> Outcome {
 
 /// The benchmark in its quick mode. It must run, but what it measures on a shared machine does not decide.
 fn benchmark(root: &Path) -> Outcome {
-    check(root, "cargo", &["bench", "--quiet", "--package", "runu-benches", "--", "--quick"])
+    check(root, "cargo", &["run", "--quiet", "--release", "--package", "runu-bench", "--", "--quick"])
 }
 
 fn installed_subcommand(name: &str) -> bool {
@@ -190,10 +192,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn harness_result_line_is_counted() {
+    fn outcome_of_each_test_is_counted() {
         let mut counts = Counts::default();
-        counts.read("test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s");
-        assert_eq!(counts, Counts { passed: 12, failed: 3, skipped: 1 });
+        for line in [
+            "test thing_of_one_kind_works ... ok",
+            "test src/lib.rs - thing (line 3) ... ok",
+            "test thing_of_another_kind_works ... FAILED",
+            "test root::limits_hold ... FAILED: limit is 3, not 4",
+            "test root::user_is_mapped ... skipped: no such user",
+            "test slow ... ignored",
+            "test result: FAILED. 2 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out",
+        ] {
+            counts.read(line);
+        }
+        assert_eq!(counts, Counts { passed: 2, failed: 2, skipped: 2 });
     }
 
     #[test]

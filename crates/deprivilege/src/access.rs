@@ -4,8 +4,8 @@
 //! would, flags included. A fault leaves the instruction to be run again: only whole elements of a repeated string
 //! instruction are done. Flags that the manuals leave undefined are set as current CPUs set them where these agree.
 //!
-//! Not here: instructions that transfer control or the stack pointer through memory, vector arithmetic, and anything
-//! encoded with VEX or EVEX, which would need registers that are not handed over. They are refused by name.
+//! Not here: instructions that transfer control ([`crate::translate::branch`]), vector arithmetic, and anything encoded
+//! with VEX or EVEX, which would need registers that are not handed over. They are refused by name.
 
 mod arithmetic;
 mod bits;
@@ -73,6 +73,10 @@ impl Step<'_> {
             M::Neg => self.negate(),
             M::Not => self.complement(),
             M::Xchg => self.exchange(),
+            M::Xlatb => self.look_up(),
+            M::Push => self.push_operand(),
+            M::Pop => self.pop_operand(),
+            M::Leave => self.leave_frame(),
             M::Xadd => self.exchange_and_add(),
             M::Cmpxchg => self.compare_and_exchange(),
             M::Cmpxchg8b | M::Cmpxchg16b => self.compare_and_exchange_pair(),

@@ -9,6 +9,9 @@ use crate::{
     elf::{self, Elf, Ident, Section},
 };
 
+/// How far a label without a size is taken to reach, in bytes: hand-written assembly has such labels.
+const UNSIZED_REACH: u64 = 4096;
+
 /// Length of a record of a symbol table, by class (gABI, "Symbol Table"). The record's length decides its layout, not
 /// the file's class: Unikraft's 32-bit wrapping keeps the tables of the 64-bit file.
 const SYMBOL32_LEN: u64 = 16;
@@ -36,11 +39,13 @@ pub fn symbol(file: &[u8], addr: u64) -> Option<String> {
     // The nearest one below; of several at one place a sized one, as hand-written labels have no size.
     let nearest = symbols.max_by_key(|symbol| (symbol.value, symbol.len))?;
     let offset = addr - nearest.value;
-    if nearest.len > 0 && offset >= nearest.len {
+    let reach = if nearest.len > 0 { nearest.len } else { UNSIZED_REACH };
+    if offset >= reach {
         return None;
     }
     let name = table.names.text(nearest.name.into(), NAME_MAX)?;
-    Some(format!("{}+{offset:#x}", Printable(name)))
+    let name = Printable(name).to_string();
+    Some(format!("{:#}+{offset:#x}", rustc_demangle::demangle(&name)))
 }
 
 /// Whether a symbol of that name lies exactly there.

@@ -11,13 +11,17 @@ use crate::host;
 /// The container's standard output as a console.
 pub(crate) struct StandardOutput {
     first_output: Rc<Cell<u64>>,
+    /// When what the serial port has collected is to be written at the latest; nothing has been collected if `None`.
+    due: Rc<Cell<Option<u64>>>,
 }
 
-/// Descriptor of the standard output.
+/// Descriptors of standard input and output.
+const STDIN: i32 = 0;
 const STDOUT: i32 = 1;
 
 impl Console for StandardOutput {
     fn write(&mut self, mut bytes: &[u8]) {
+        self.due.set(None);
         if self.first_output.get() == 0 {
             self.first_output.set(host::now());
         }
@@ -33,10 +37,59 @@ impl Console for StandardOutput {
     }
 }
 
+/// The container's standard input as a keyboard for the console.
+struct StandardInput {
+    /// It has ended, or cannot be read.
+    ended: bool,
+    /// When it was last looked at, in nanoseconds of `CLOCK_MONOTONIC`.
+    looked: u64,
+}
+
+impl StandardInput {
+    /// Kernels poll the line status for every character they send; looking costs a system call. So it is looked at no
+    /// more than a thousand times a second, which no typist and hardly a pipe notices.
+    const PAUSE_NS: u64 = 1_000_000;
+
+    /// Takes what has arrived, if it is time to look.
+    fn take(&mut self, pc: &mut Pc<StandardOutput>, now: u64) {
+        if self.ended || now.saturating_sub(self.looked) < Self::PAUSE_NS {
+            return;
+        }
+        self.looked = now;
+        if pc.input_room() > 0 && host::is_readable(STDIN) {
+            self.read(pc);
+        }
+    }
+
+    /// Takes what has arrived: something has.
+    fn read(&mut self, pc: &mut Pc<StandardOutput>) {
+        let mut bytes = [0; 16];
+        let room = pc.input_room().min(bytes.len());
+        match host::read(STDIN, bytes.get_mut(..room).unwrap_or_default()) {
+            Ok(0) => self.ended = true,
+            Ok(len) => {
+                pc.input(bytes.get(..len).unwrap_or_default());
+            }
+            Err(error) => self.ended = error.kind() != std::io::ErrorKind::Interrupted,
+        }
+    }
+}
+
+/// The serial port's data.
+const SERIAL: u16 = 0x3f8;
+
+/// How long output without a line end waits for more: nobody notices, and a line costs one system call.
+const OUTPUT_DELAY_NS: u64 = 5_000_000;
+
+/// Ports of the serial port through which a kernel looks for input (16550: receiver buffer, interrupt identification,
+/// line status).
+const INPUT_PORTS: [u16; 3] = [SERIAL, 0x3fa, 0x3fd];
+
 /// Guest memory and devices.
 pub(crate) struct Board {
     pub(crate) memory: GuestMemory,
     pub(crate) pc: Pc<StandardOutput>,
+    input: StandardInput,
     /// What the guest asked of the power switch.
     pub(crate) power: Option<Power>,
     /// Guest-physical pages that the monitor wrote for the guest since they were last taken.
@@ -45,20 +98,50 @@ pub(crate) struct Board {
     pub(crate) used: bool,
     /// When the first byte of output left, in nanoseconds of `CLOCK_MONOTONIC`; 0 before.
     pub(crate) first_output: Rc<Cell<u64>>,
+    output_due: Rc<Cell<Option<u64>>>,
 }
 
 impl Board {
     pub(crate) fn new(memory: GuestMemory) -> Self {
         let unix_ns_at_zero = host::wall_clock().cast_signed() - host::now().cast_signed();
         let first_output = Rc::new(Cell::new(0));
-        let console = StandardOutput { first_output: Rc::clone(&first_output) };
+        let due = Rc::new(Cell::new(None));
+        let console = StandardOutput { first_output: Rc::clone(&first_output), due: Rc::clone(&due) };
         Board {
             memory,
             pc: Pc::new(console, WallClock { unix_ns_at_zero }),
+            input: StandardInput { ended: false, looked: 0 },
             power: None,
             written: Vec::new(),
             used: false,
             first_output,
+            output_due: due,
+        }
+    }
+}
+
+impl Board {
+    /// When to call [`Board::tick`] at the latest, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        let timers = self.pc.next_deadline().map(|at| at.0);
+        [timers, self.output_due.get()].into_iter().flatten().min()
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self) {
+        let now = host::now();
+        self.pc.tick(Nanos(now));
+        if self.output_due.get().is_some_and(|due| due <= now) {
+            self.pc.flush();
+            self.output_due.set(None);
+        }
+    }
+
+    /// Sleeps until [`Board::deadline`], input, or a signal.
+    pub(crate) fn sleep(&mut self) {
+        let listens = !self.input.ended && self.pc.input_room() > 0;
+        if host::sleep_until(self.deadline(), listens.then_some(STDIN)) {
+            self.input.read(&mut self.pc);
         }
     }
 }
@@ -92,13 +175,22 @@ impl Bus for Board {
     fn port_in(&mut self, port: u16, size: u8) -> u32 {
         let Some(size) = port_size(size) else { return u32::MAX };
         self.used = true;
-        self.pc.read(port, size, Nanos(host::now()))
+        let now = host::now();
+        if INPUT_PORTS.contains(&port) {
+            self.input.take(&mut self.pc, now);
+        }
+        self.pc.read(port, size, Nanos(now))
     }
 
     fn port_out(&mut self, port: u16, size: u8, value: u32) {
         let Some(size) = port_size(size) else { return };
         self.used = true;
-        if let Some(power) = self.pc.write(port, size, value, Nanos(host::now())) {
+        let now = host::now();
+        if port == SERIAL && self.output_due.get().is_none() {
+            // A line that ends at once takes the mark away again.
+            self.output_due.set(Some(now + OUTPUT_DELAY_NS));
+        }
+        if let Some(power) = self.pc.write(port, size, value, Nanos(now)) {
             self.power.get_or_insert(power);
         }
     }

@@ -1,10 +1,13 @@
 //! Translated code: where each block is, what leads to it, and when it is no longer true.
 //!
-//! A block that has become stale is not taken apart: its entry is overwritten with a jump to an exit, so that whatever
-//! still leads to it (a linked branch, the branch table) finds its way to a new translation. Space is reclaimed by
+//! A block that has become stale is not taken apart: its entry is overwritten with a jump to its departure, so that whatever
+//! still leads to it (a linked branch, the branch table) finds its way to a new translation. The entry of the first block for
+//! an address stays the way to all that follow it, so that the way does not grow. Space is reclaimed by
 //! throwing everything away when the area is full.
 
 #![expect(clippy::cast_possible_truncation, reason = "host code lies below 2 GiB and counts stay far below")]
+
+use std::collections::hash_map::Entry;
 
 use runu_core::VirtAddr;
 use runu_deprivilege::translate::{self, Block, CodeSize, ENTRY_LEN, Exit, Mark};
@@ -18,17 +21,21 @@ use crate::{
 /// Room that any block with its exits fits in: 96 instructions of at most some 150 bytes.
 const BLOCK_MAX: u64 = 32 << 10;
 
+/// Blocks at most: what is kept of each takes some 500 bytes of the heap.
+const BLOCKS_MAX: usize = 1 << 16;
+
 /// A block in its place.
 struct Placed {
     start: VirtAddr,
     size: CodeSize,
     host: u64,
     host_len: u32,
-    marks: Vec<Mark>,
+    departure: u32,
+    marks: Box<[Mark]>,
     stale: bool,
 }
 
-/// An exit and the block it belongs to.
+/// An exit and the block it belongs to, by number.
 struct PlacedExit {
     block: u32,
     exit: Exit,
@@ -47,18 +54,32 @@ pub(crate) struct Position {
     pub(crate) block: u32,
 }
 
+/// A state of the cache: while it is the same, nothing has become stale.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Moment {
+    generation: u64,
+    retired: u64,
+}
+
 /// All translated code.
 pub(crate) struct Cache {
     next: u64,
     blocks: Vec<Placed>,
     exits: Vec<PlacedExit>,
     by_start: FxHashMap<(u64, CodeSize), u64>,
+    /// The first block for an address: the way to the one that holds now.
+    first: FxHashMap<(u64, CodeSize), u32>,
     /// Blocks with code in a page, by guest-physical page and by guest-virtual page.
     by_phys: FxHashMap<u64, Vec<u32>>,
     by_virt: FxHashMap<u64, Vec<u32>>,
-    table_used: Vec<u16>,
+    /// A bit for each entry of the branch table: it is not empty.
+    table_used: Box<[u64; TABLE_LEN / 64]>,
+    /// The largest page that code was found in, in bytes.
+    largest_page: u64,
     /// Counts how often everything was thrown away: host addresses of an earlier generation mean nothing.
-    pub(crate) generation: u32,
+    generation: u64,
+    /// Counts how often a block became stale.
+    retired: u64,
     /// Guest instructions translated so far.
     pub(crate) translated: u64,
 }
@@ -75,12 +96,25 @@ impl Cache {
             blocks: Vec::new(),
             exits: Vec::new(),
             by_start: FxHashMap::default(),
+            first: FxHashMap::default(),
             by_phys: FxHashMap::default(),
             by_virt: FxHashMap::default(),
-            table_used: Vec::new(),
+            table_used: Box::new([0; TABLE_LEN / 64]),
+            largest_page: PAGE,
             generation: 0,
+            retired: 0,
             translated: 0,
         }
+    }
+
+    /// The present state.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { generation: self.generation, retired: self.retired }
+    }
+
+    /// Whether the host code of a guest instruction starts at `host`, and with `byte`.
+    pub(crate) fn starts_with(&self, host: u64, byte: u8) -> bool {
+        self.mark(host).is_some_and(|(_, mark, offset)| mark.host == offset) && host::code_byte(host) == byte
     }
 
     /// Host code for a guest address, if it has been translated.
@@ -90,7 +124,7 @@ impl Cache {
 
     /// Whether there may be no room for another block.
     pub(crate) fn is_full(&self) -> bool {
-        CODE.end - self.next < BLOCK_MAX
+        CODE.end - self.next < BLOCK_MAX || self.blocks.len() >= BLOCKS_MAX
     }
 
     /// Number of the next exit.
@@ -98,15 +132,36 @@ impl Cache {
         self.exits.len() as u32
     }
 
-    /// Takes a block whose bytes lie in the given guest-physical pages and returns where its code is.
-    pub(crate) fn place(&mut self, start: VirtAddr, size: CodeSize, block: Block, pages: &[u64]) -> u64 {
+    /// Takes a block whose bytes lie in the given guest-physical pages, which were found in a page of `page_size` bytes, and
+    /// returns the way to it.
+    pub(crate) fn place(
+        &mut self,
+        start: VirtAddr,
+        size: CodeSize,
+        block: Block,
+        pages: &[u64],
+        page_size: u64,
+    ) -> u64 {
         let number = self.blocks.len() as u32;
         let host = self.next;
         host::place_code(host, &block.code);
         self.next = (host + block.code.len() as u64).next_multiple_of(16);
         self.translated += u64::from(block.instructions);
         self.exits.extend(block.exits.into_iter().map(|exit| PlacedExit { block: number, exit }));
-        self.by_start.insert((start.0, size), host);
+        let key = (start.0, size);
+        let way = match self.first.entry(key) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(number);
+                host
+            }
+            Entry::Occupied(first) => {
+                let entry = self.blocks.get(*first.get() as usize).map_or(host, |first| first.host);
+                self.link(entry + 1, host);
+                entry
+            }
+        };
+        self.by_start.insert(key, way);
+        self.largest_page = self.largest_page.max(page_size);
         for page in pages {
             self.by_phys.entry(*page).or_default().push(number);
         }
@@ -122,10 +177,11 @@ impl Cache {
             size,
             host,
             host_len: block.code.len() as u32,
-            marks: block.marks,
+            departure: block.departure,
+            marks: block.marks.into_boxed_slice(),
             stale: false,
         });
-        host
+        way
     }
 
     /// An exit and the host address of its block's code.
@@ -144,19 +200,16 @@ impl Cache {
     /// Lets indirect branches to `rip` find `host` by themselves. 64-bit code only.
     pub(crate) fn remember_target(&mut self, rip: u64, host: u64) {
         let index = rip as u16;
-        self.table_used.push(index);
+        if let Some(word) = self.table_used.get_mut(usize::from(index) / 64) {
+            *word |= 1 << (index % 64);
+        }
         set_entry(index, rip.wrapping_neg(), host as u32);
     }
 
     /// Where in the guest a host address is; `None` outside translated code.
     pub(crate) fn position(&self, host: u64) -> Option<Position> {
-        let number = self.blocks.partition_point(|block| block.host <= host).checked_sub(1)?;
+        let (number, mark, offset) = self.mark(host)?;
         let block = self.blocks.get(number)?;
-        let offset = u32::try_from(host - block.host).ok().filter(|offset| *offset < block.host_len)?;
-        // In the entry's no-op, nothing has happened yet.
-        let offset = offset.max(ENTRY_LEN as u32);
-        let mark = block.marks.partition_point(|mark| mark.host <= offset).checked_sub(1)?;
-        let mark = block.marks.get(mark)?;
         Some(Position {
             rip: block.start.0.wrapping_add(u64::from(mark.guest)),
             spilled: mark.spilled,
@@ -165,27 +218,35 @@ impl Cache {
         })
     }
 
+    /// Number of the block around a host address, the mark that holds there, and the offset in the block.
+    fn mark(&self, host: u64) -> Option<(usize, &Mark, u32)> {
+        let number = self.blocks.partition_point(|block| block.host <= host).checked_sub(1)?;
+        let block = self.blocks.get(number)?;
+        let offset = u32::try_from(host - block.host).ok().filter(|offset| *offset < block.host_len)?;
+        // In the entry's no-op, nothing has happened yet.
+        let offset = offset.max(ENTRY_LEN as u32);
+        let mark = block.marks.partition_point(|mark| mark.host <= offset).checked_sub(1)?;
+        Some((number, block.marks.get(mark)?, offset))
+    }
+
     /// Makes a block stale.
     pub(crate) fn retire(&mut self, number: u32) {
-        let exit = self.next_exit();
         let Some(block) = self.blocks.get_mut(number as usize) else { return };
         if block.stale {
             return;
         }
         block.stale = true;
+        self.retired += 1;
         let key = (block.start.0, block.size);
-        if self.by_start.get(&key) == Some(&block.host) {
-            self.by_start.remove(&key);
+        if self.by_start.remove(&key).is_none() {
+            return;
         }
-        // The entry becomes a jump to a new exit that leads to the same guest address.
-        let departure = translate::departure(&PLACES, block.size, exit);
-        let at = self.next;
-        host::place_code(at, &departure);
-        host::place_code(block.host, &[0xe9]);
-        let (target, entry) = (block.start, block.host);
-        self.next = (at + departure.len() as u64).next_multiple_of(16);
-        self.exits.push(PlacedExit { block: number, exit: Exit::Direct { target, site: 1 } });
-        self.link(entry + 1, at);
+        // The first block's entry becomes, or becomes again, a jump to its departure.
+        let Some(first) = self.first.get(&key).and_then(|first| self.blocks.get(*first as usize)) else {
+            return;
+        };
+        host::place_code(first.host, &[0xe9]);
+        self.link(first.host + 1, first.host + u64::from(first.departure));
     }
 
     /// Makes all blocks stale that have code in the guest-physical page at `page`, and says which.
@@ -197,11 +258,28 @@ impl Cache {
         numbers
     }
 
-    /// Makes all blocks stale that have code in the guest-virtual page at `page`.
-    pub(crate) fn retire_virtual(&mut self, page: u64) {
-        for number in self.by_virt.remove(&page).unwrap_or_default() {
+    /// Makes all blocks stale that have code in the page around guest-virtual `va`, whatever its size was, and says which.
+    pub(crate) fn retire_virtual(&mut self, va: u64) -> Vec<u32> {
+        let size = self.largest_page;
+        let pages: Vec<u64> = if size == PAGE {
+            vec![va & !(PAGE - 1)]
+        } else {
+            self.by_virt.keys().copied().filter(|page| page / size == va / size).collect()
+        };
+        let numbers: Vec<u32> =
+            pages.iter().flat_map(|page| self.by_virt.remove(page).unwrap_or_default()).collect();
+        for &number in &numbers {
             self.retire(number);
         }
+        numbers
+    }
+
+    /// Addresses of a block's instructions.
+    pub(crate) fn instructions(&self, number: u32) -> impl Iterator<Item = u64> + '_ {
+        let block = self.blocks.get(number as usize);
+        let marks =
+            block.into_iter().flat_map(|block| block.marks.iter().map(|mark| (block.start.0, mark.guest)));
+        marks.map(|(start, offset)| start.wrapping_add(u64::from(offset)))
     }
 
     /// Throws everything away.
@@ -212,8 +290,14 @@ impl Cache {
         self.by_start.clear();
         self.by_phys.clear();
         self.by_virt.clear();
-        for index in std::mem::take(&mut self.table_used) {
-            set_entry(index, u64::from(index == 0), 0);
+        self.first.clear();
+        self.largest_page = PAGE;
+        for (word, used) in self.table_used.iter_mut().enumerate() {
+            while *used != 0 {
+                let index = (64 * word) as u16 | used.trailing_zeros() as u16;
+                set_entry(index, u64::from(index == 0), 0);
+                *used &= *used - 1;
+            }
         }
         self.generation = self.generation.wrapping_add(1);
     }
@@ -228,4 +312,158 @@ fn set_entry(index: u16, tag: u64, host: u32) {
     let index = u64::from(index);
     const { assert!(TABLE_LEN == 1 << 16) };
     host::place_entry(TAGS + 8 * index, tag, CODES + 4 * index, host);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+    use runu_deprivilege::translate::{Site, Source, translate};
+
+    use super::*;
+    use crate::layout::DATA;
+
+    const START: u64 = 0x10_0000;
+
+    /// The area that all caches of a process share, for one test at a time.
+    fn area() -> MutexGuard<'static, ()> {
+        static AREA: LazyLock<Mutex<()>> = LazyLock::new(|| {
+            host::map_private(DATA, false).expect("low memory is free");
+            host::map_private(CODE, true).expect("low memory is free");
+            Mutex::new(())
+        });
+        AREA.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(cache: &mut Cache, start: u64, bytes: &[u8]) -> u64 {
+        let source = Source {
+            start: VirtAddr(start),
+            size: CodeSize::Bits64,
+            bytes,
+            in_page: bytes.len(),
+            site: &|_| Site::Native,
+            inline_flags: true,
+            floating_point: true,
+            first_exit: cache.next_exit(),
+        };
+        let block = translate(&PLACES, &source);
+        cache.place(VirtAddr(start), CodeSize::Bits64, block, &[start & !(PAGE - 1)], PAGE)
+    }
+
+    fn entry_of(tag: u64) -> (u64, u32) {
+        let index = u64::from(tag as u16);
+        let (tag, code) = (host::peek(TAGS + 8 * index), host::peek(CODES + 4 * index));
+        (u64::from_le_bytes(tag), u32::from_le_bytes(code))
+    }
+
+    #[test]
+    fn position_within_a_block_names_the_guest_instruction() {
+        let _area = area();
+        let mut cache = Cache::new();
+        // nop; mov rax, rbx; jmp $
+        let host = place(&mut cache, START, &[0x90, 0x48, 0x89, 0xd8, 0xeb, 0xfe]);
+        let body = host + ENTRY_LEN as u64;
+        let at = |host| cache.position(host).map(|position| (position.rip, position.boundary));
+
+        assert_eq!(cache.find(START, CodeSize::Bits64), Some(host));
+        assert_eq!(cache.find(START, CodeSize::Bits32), None);
+        assert_eq!(at(host), Some((START, true)), "in the entry's no-op");
+        assert_eq!(at(body), Some((START, true)));
+        assert_eq!(at(body + 1), Some((START + 1, true)));
+        assert_eq!(at(body + 2), Some((START + 1, false)), "inside an instruction");
+        assert_eq!(at(body + 4), Some((START + 4, true)));
+        assert_eq!(at(host - 1), None);
+        assert_eq!(at(host + 0x1000), None);
+    }
+
+    #[test]
+    fn stale_block_is_found_no_more_and_leads_to_its_own_start() {
+        let _area = area();
+        let mut cache = Cache::new();
+        let host = place(&mut cache, START, &[0x90, 0xc3]);
+        let other = place(&mut cache, START + PAGE, &[0xc3]);
+
+        assert_eq!(cache.retire_written(START), [0]);
+
+        assert_eq!(cache.find(START, CodeSize::Bits64), None);
+        assert_eq!(cache.find(START + PAGE, CodeSize::Bits64), Some(other));
+        let [jump, rest @ ..] = host::peek::<5>(host);
+        assert_eq!(jump, 0xe9);
+        let departure = host + 5 + u64::from(u32::from_le_bytes(rest));
+        let [.., n0, n1, n2, n3] = host::peek::<11>(departure);
+        let (exit, block) = cache.exit(u32::from_le_bytes([n0, n1, n2, n3])).expect("the exit exists");
+        assert!(matches!(exit, Exit::Direct { target: VirtAddr(START), site: 1 }));
+        assert_eq!(block, host);
+    }
+
+    #[test]
+    fn way_to_the_current_block_leads_through_the_first() {
+        let _area = area();
+        let mut cache = Cache::new();
+        let first = place(&mut cache, START, &[0x90, 0xc3]);
+        for _ in 0..3 {
+            cache.retire_written(START);
+            assert_eq!(place(&mut cache, START, &[0x90, 0xc3]), first);
+            let current = cache.blocks.last().expect("placed").host;
+            let [jump, rest @ ..] = host::peek::<5>(first);
+            assert_eq!((jump, first + 5 + u64::from(u32::from_le_bytes(rest))), (0xe9, current));
+        }
+    }
+
+    #[test]
+    fn flushed_page_was_as_large_as_any_that_held_code() {
+        let _area = area();
+        let mut cache = Cache::new();
+        place(&mut cache, START, &[0xc3]);
+        place(&mut cache, START + 0x10_0000, &[0xc3]);
+        cache.largest_page = 2 << 20;
+
+        cache.retire_virtual(START + 0x1000);
+
+        assert_eq!(cache.find(START, CodeSize::Bits64), None);
+        assert!(cache.find(START + 0x10_0000, CodeSize::Bits64).is_some(), "in the next large page");
+    }
+
+    #[test]
+    fn block_across_two_pages_is_stale_when_either_changes() {
+        let _area = area();
+        for page in [START, START + PAGE] {
+            let mut cache = Cache::new();
+            let start = START + PAGE - 1;
+            let source_pages = [START, START + PAGE];
+            let source = Source {
+                start: VirtAddr(start),
+                size: CodeSize::Bits64,
+                bytes: &[0x48, 0x89, 0xd8],
+                in_page: 1,
+                site: &|_| Site::Native,
+                inline_flags: true,
+                floating_point: true,
+                first_exit: 0,
+            };
+            cache.place(VirtAddr(start), CodeSize::Bits64, translate(&PLACES, &source), &source_pages, PAGE);
+            cache.retire_virtual(page);
+            assert_eq!(cache.find(start, CodeSize::Bits64), None, "{page:#x}");
+        }
+    }
+
+    #[test]
+    fn table_entry_holds_until_everything_is_thrown_away() {
+        let _area = area();
+        let mut cache = Cache::new();
+        for rip in [START + 0x123, 0, 0xffff_ffff_ffff_0000] {
+            let host = place(&mut cache, rip, &[0xc3]);
+            cache.remember_target(rip, host);
+            assert_eq!(entry_of(rip), (rip.wrapping_neg(), host as u32), "{rip:#x}");
+        }
+        let moment = cache.moment();
+
+        cache.clear();
+
+        assert_ne!(cache.moment(), moment);
+        assert_eq!(entry_of(START + 0x123), (0, 0));
+        // An empty entry must match no address that leads to it.
+        assert_eq!(entry_of(0), (1, 0));
+        assert_eq!(cache.find(START + 0x123, CodeSize::Bits64), None);
+    }
 }

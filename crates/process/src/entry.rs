@@ -69,8 +69,13 @@ global_asm!(
     "mov eax, {components}",
     "xor edx, edx",
     "xrstor64 [{fpu}]",
+    // Reading a base costs a tick, writing one some thirty; GS's seldom changes.
+    "rdgsbase rcx",
     "mov rax, [{gs_base}]",
+    "cmp rax, rcx",
+    "je 4f",
     "wrgsbase rax",
+    "4:",
     "mov rax, [{fs_base}]",
     "wrfsbase rax",
     "mov rcx, [{rcx}]",

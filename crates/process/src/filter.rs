@@ -30,10 +30,12 @@ pub(crate) fn with_rules<R>(
     let reports = [ArgCheck::eq32(0, report.cast_unsigned())];
     let timers = [ArgCheck::eq64(0, timer.id())];
     let monotonic = [ArgCheck::eq32(0, libc::CLOCK_MONOTONIC.cast_unsigned())];
-    // No descriptors to sleep, one to wait for the console.
-    let few = [ArgCheck::masked32(1, !1, 0)];
+    let input = [ArgCheck::eq32(0, libc::STDIN_FILENO.cast_unsigned())];
+    // One descriptor: console input to listen to while asleep, or console output to wait for.
+    let one = [ArgCheck::eq64(1, 1)];
     let protect = [never_executable];
     use_rules(&[
+        Rule { call: libc::SYS_read, args: &input, reason: "console input" },
         Rule { call: libc::SYS_write, args: &console, reason: "console output" },
         Rule { call: libc::SYS_write, args: &reports, reason: "the report at the end" },
         Rule {
@@ -45,7 +47,7 @@ pub(crate) fn with_rules<R>(
         Rule { call: libc::SYS_munmap, args: &[], reason: "follow changes of the guest's page tables" },
         Rule { call: libc::SYS_rt_sigreturn, args: &[], reason: "return from faults of guest code" },
         Rule { call: libc::SYS_timer_settime, args: &timers, reason: "the guest's timer while it runs" },
-        Rule { call: libc::SYS_ppoll, args: &few, reason: "sleep while the guest is idle" },
+        Rule { call: libc::SYS_ppoll, args: &one, reason: "sleep while the guest is idle" },
         Rule {
             call: libc::SYS_clock_gettime,
             args: &monotonic,

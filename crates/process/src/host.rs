@@ -14,6 +14,8 @@ use std::{
 
 use runu_deprivilege::cpu::{Cpu, Registers};
 
+#[cfg(test)]
+use crate::layout::LOW;
 use crate::{
     entry,
     layout::{CODE, CONTEXT, Context, FPU_LEN},
@@ -152,6 +154,13 @@ pub(crate) fn place_code(at: u64, code: &[u8]) {
     unsafe { ptr::copy_nonoverlapping(code.as_ptr(), at as *mut u8, code.len()) }
 }
 
+/// Reads a byte of translated code.
+pub(crate) fn code_byte(at: u64) -> u8 {
+    assert!(CODE.contains(&at), "an address of translated code");
+    // SAFETY: the code area is mapped readable for the life of the process.
+    unsafe { (at as *const u8).read_volatile() }
+}
+
 /// Writes one entry of the branch table.
 pub(crate) fn place_entry(tag_at: u64, tag: u64, code_at: u64, code: u32) {
     // SAFETY: callers compute both addresses from an index below the table's length; the table is mapped writable.
@@ -159,6 +168,14 @@ pub(crate) fn place_entry(tag_at: u64, tag: u64, code_at: u64, code: u32) {
         ptr::write_volatile(tag_at as *mut u64, tag);
         ptr::write_volatile(code_at as *mut u32, code);
     }
+}
+
+/// Reads what the monitor has placed in its part of low memory.
+#[cfg(test)]
+pub(crate) fn peek<const N: usize>(at: u64) -> [u8; N] {
+    assert!(LOW.contains(&at));
+    // SAFETY: tests read what they have mapped and placed.
+    unsafe { (at as *const [u8; N]).read_unaligned() }
 }
 
 /// Base of GS, which belongs to the guest.
@@ -253,11 +270,10 @@ impl Timer {
         self.0 as u64
     }
 
-    /// Arms the timer for a point of `CLOCK_MONOTONIC` in nanoseconds, or disarms it.
-    pub(crate) fn set(self, deadline: Option<u64>) {
-        // Zero would disarm, so a deadline at the epoch becomes one nanosecond.
-        let nanos = deadline.map_or(0, |d| d.max(1));
-        let value = timespec(nanos);
+    /// Arms the timer for a point of `CLOCK_MONOTONIC` in nanoseconds.
+    pub(crate) fn set(self, deadline: u64) {
+        // Zero would disarm it.
+        let value = timespec(deadline.max(1));
         let spec = libc::itimerspec { it_interval: timespec(0), it_value: value };
         // SAFETY: the timer exists for the life of the process. It cannot fail with a valid time.
         unsafe { libc::timer_settime(self.0, libc::TIMER_ABSTIME, &raw const spec, ptr::null_mut()) };
@@ -271,12 +287,27 @@ fn timespec(nanos: u64) -> libc::timespec {
     }
 }
 
-/// Sleeps until `deadline` (nanoseconds of `CLOCK_MONOTONIC`), or until a signal if there is none.
-pub(crate) fn sleep_until(deadline: Option<u64>) {
+/// Sleeps until `deadline` (nanoseconds of `CLOCK_MONOTONIC`; for ever if there is none), until a signal, or until
+/// there is something to read from `input`: then `true`.
+pub(crate) fn sleep_until(deadline: Option<u64>, input: Option<i32>) -> bool {
     let timeout = deadline.map(|d| timespec(d.saturating_sub(now())));
     let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: no descriptors, a valid or null timeout, no mask.
-    unsafe { libc::ppoll(ptr::null_mut(), 0, timeout, ptr::null()) };
+    // A negative descriptor is passed over (poll(2)).
+    let mut poll = libc::pollfd { fd: input.unwrap_or(-1), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one descriptor in a writable structure, a valid or null timeout, no mask.
+    unsafe { libc::ppoll(&raw mut poll, 1, timeout, ptr::null()) > 0 }
+}
+
+/// Whether reading from a descriptor would not block.
+pub(crate) fn is_readable(fd: i32) -> bool {
+    sleep_until(Some(0), Some(fd))
+}
+
+/// Reads from a descriptor once.
+pub(crate) fn read(fd: i32, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the slice is writable.
+    let len = unsafe { libc::read(fd, into.as_mut_ptr().cast(), into.len()) };
+    usize::try_from(len).map_err(|_| Error::last_os_error())
 }
 
 /// Waits until a descriptor can be written to.

@@ -22,9 +22,10 @@ mod signal;
 mod tsc;
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::Read,
-    os::fd::{AsRawFd, FromRawFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd},
 };
 
 use runu_core::{End, Phases, Plan, Report};
@@ -37,6 +38,8 @@ use runu_machine::{
     boot::{self, Entry, Mode},
 };
 use runu_sandbox::{guest_lockdown, seccomp};
+
+pub use tsc::Reading;
 
 use board::Board;
 use host::Timer;
@@ -60,20 +63,24 @@ pub mod descriptor {
 /// Length of a plan at most, in bytes: a command line of 64 KiB and a few hundred segments.
 const PLAN_MAX: u64 = 1 << 20;
 
-/// System calls the guest's process may make, as `(name, reason)`: what `runu demo` shows.
+/// Numbers of the system calls that the guest's process may make, each with arguments pinned.
 #[must_use]
-pub fn allowed_calls() -> Vec<&'static str> {
-    let stdin = std::io::stdin();
-    let timer = Timer::none();
-    filter::with_rules(std::os::fd::AsFd::as_fd(&stdin), descriptor::REPORT, timer, |rules| {
-        rules.iter().map(|rule| rule.reason).collect()
+pub fn allowed_calls() -> BTreeSet<i64> {
+    // Which descriptor and which timer the arguments are pinned to makes no difference here.
+    let memory = std::io::stdin();
+    filter::with_rules(memory.as_fd(), descriptor::REPORT, Timer::none(), |rules| {
+        rules.iter().map(|rule| rule.call).collect()
     })
 }
 
-/// Runs the guest that the open descriptors describe. Ends the process with [`End::exit_status`] and, where it still
-/// can, a report.
+/// Runs the guest that the open descriptors describe. The first argument, if there is one, is a [`Reading`] of the
+/// parent's. Ends the process with [`End::exit_status`] and, where it still can, a report.
 pub fn guest_main() -> ! {
-    let reading = tsc::Reading::now();
+    let now = Reading::now();
+    // Without one from the parent, the frequency takes a millisecond to measure.
+    let argument = std::env::args_os().nth(1);
+    let argument = argument.as_ref().and_then(|argument| argument.to_str());
+    let reading = argument.and_then(Reading::from_argument).unwrap_or(now);
     let phases = Phases { process_start: host::now(), ..Phases::default() };
     match start(reading, phases) {
         Ok(never) => match never {},
@@ -82,12 +89,12 @@ pub fn guest_main() -> ! {
 }
 
 /// Prepares everything and enters the guest.
-fn start(reading: tsc::Reading, mut phases: Phases) -> Result<std::convert::Infallible, String> {
+fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallible, String> {
     if !host::has_fsgsbase() {
-        return Err(
-            "the host's kernel or processor lacks FSGSBASE (Linux 5.9 on a processor since 2012 has it)"
-                .into(),
-        );
+        return Err("the host lacks FSGSBASE: it takes Linux 5.9 and a processor of 2012 or later".into());
+    }
+    if !is_x86_feature_detected!("xsaveopt") {
+        return Err("the host lacks XSAVEOPT: it takes a processor of 2012 or later".into());
     }
     let plan = read_plan()?;
     let memory = GuestMemory::new(plan.memory).map_err(|error| error.to_string())?;
@@ -112,7 +119,7 @@ fn start(reading: tsc::Reading, mut phases: Phases) -> Result<std::convert::Infa
     let mut monitor = Monitor::new(context, Board::new(memory), host, timer);
 
     drop((kernel, initrd));
-    guest_lockdown(&[libc::STDOUT_FILENO, descriptor::REPORT, memory_fd])
+    guest_lockdown(&[libc::STDIN_FILENO, libc::STDOUT_FILENO, descriptor::REPORT, memory_fd])
         .map_err(|error| error.to_string())?;
     host::confine_heap();
     filter.install().map_err(|error| error.to_string())?;

@@ -21,19 +21,19 @@ use runu_deprivilege::{
     cpuid::Host,
     emulate::{self, Effect, Trap},
     exception::{self, Exception, Undelivered},
-    paging::{self, Intent},
+    paging::{self, Intent, Translation},
     translate::{self, CodeSize, Exit, Site, Source},
 };
-use runu_machine::{Nanos, Power};
+use runu_machine::Power;
 use rustc_hash::FxHashMap;
 
 use crate::{
     board::Board,
-    cache::{Cache, Position},
+    cache::{Cache, Moment, Position},
     entry, finish,
     host::{self, PAGE, Timer},
     layout::{self, CODE, Context, PLACES, Reach},
-    shadow::Shadow,
+    shadow::{Rights, Shadow},
     signal::{self, Frame},
 };
 
@@ -41,6 +41,9 @@ use crate::{
 const WINDOW: usize = 256;
 /// Bytes behind that for the last instruction: it has at most 15 (Intel SDM vol. 2 §2.3.11).
 const OVERHANG: usize = 14;
+
+/// Instructions remembered at most. A guest that makes up more learns some again.
+const SITES_MAX: usize = 1 << 16;
 
 /// CR0.TS: floating point is switched off (Intel SDM vol. 3 §2.5).
 const CR0_TS: u64 = 1 << 3;
@@ -70,6 +73,13 @@ static MONITOR: AtomicPtr<Monitor> = AtomicPtr::new(null_mut());
 
 /// Why the guest cannot go on.
 type Stop = End;
+
+/// Where host code goes on behind an exit, unless code has become stale since.
+#[derive(Clone, Copy)]
+struct Resume {
+    host: u64,
+    moment: Moment,
+}
 
 impl Monitor {
     pub(crate) fn new(context: &'static mut Context, board: Board, host: Host, timer: Timer) -> Self {
@@ -140,19 +150,21 @@ impl Monitor {
 
     fn translate(&mut self, rip: u64, size: CodeSize) -> Result<u64, Trap> {
         if self.cache.is_full() {
-            self.cache.clear();
+            self.forget_all_code();
         }
         let mut window = [0; WINDOW + OVERHANG];
         let left = usize::try_from(PAGE - rip % PAGE).unwrap_or(usize::MAX);
         let (near, far) = window.split_at_mut(left.min(WINDOW + OVERHANG));
-        let mut pages = vec![self.fetch(rip, near)?];
+        let found = self.fetch(rip, near)?;
+        let (mut pages, mut page_size) = (vec![page_of(found)], found.page_size);
         let mut len = near.len();
         let overhang = far.len().min(OVERHANG);
         if let Some(far) = far.get_mut(..overhang).filter(|far| !far.is_empty())
-            && let Ok(page) = self.fetch(rip.wrapping_add(left as u64), far)
+            && let Ok(found) = self.fetch(rip.wrapping_add(left as u64), far)
         {
             len += overhang;
-            pages.push(page);
+            pages.push(page_of(found));
+            page_size = page_size.max(found.page_size);
         }
         let in_page = left.min(WINDOW);
         let sites = &self.sites;
@@ -173,16 +185,16 @@ impl Monitor {
         for &page in &pages {
             self.shadow.set_code(page, true).map_err(host_failed)?;
         }
-        Ok(self.cache.place(VirtAddr(rip), size, block, &pages))
+        Ok(self.cache.place(VirtAddr(rip), size, block, &pages, page_size))
     }
 
-    /// Reads code and returns its guest-physical page.
-    fn fetch(&mut self, rip: u64, into: &mut [u8]) -> Result<u64, Trap> {
+    /// Reads code, which lies in one page, and returns where it is.
+    fn fetch(&mut self, rip: u64, into: &mut [u8]) -> Result<Translation, Trap> {
         let at = paging::check(&self.context.cpu, &mut self.board, VirtAddr(rip), Intent::Execute)?;
         if self.board.memory.read(at.addr, into).is_err() {
             return Err(Trap::Unsupported(format!("code outside RAM, at guest-physical {}", at.addr)));
         }
-        Ok(at.addr.align_down(PAGE).0)
+        Ok(at)
     }
 
     // Interrupts and time.
@@ -209,23 +221,24 @@ impl Monitor {
             let context = &mut *self.context;
             exception::interrupt(&mut context.cpu, &mut context.regs, &mut self.board, vector)
                 .map_err(|why| self.undelivered(why))?;
+            self.forget_written()?;
         }
         Ok(())
     }
 
     fn look_at_devices(&mut self) {
         self.context.cpu.pending = pending(&self.board);
-        let deadline = self.board.pc.next_deadline().map(|at| at.0);
-        if deadline != self.armed {
-            self.armed = deadline;
+        // A timer that fires too early is set anew then: cheaper than to set it for every change.
+        if let Some(deadline) = self.board.deadline()
+            && self.armed.is_none_or(|armed| deadline < armed)
+        {
+            self.armed = Some(deadline);
             self.timer.set(deadline);
         }
     }
 
     fn tick(&mut self) {
-        self.board.pc.tick(Nanos(host::now()));
-        // The timer has fired or is about to: arm it anew in any case.
-        self.armed = None;
+        self.board.tick();
         self.look_at_devices();
     }
 
@@ -238,7 +251,7 @@ impl Monitor {
         }
         self.board.pc.flush();
         while self.context.cpu.pending == 0 {
-            host::sleep_until(self.board.pc.next_deadline().map(|at| at.0));
+            self.board.sleep();
             self.tick();
         }
         Ok(())
@@ -279,12 +292,26 @@ impl Monitor {
     }
 
     fn forget_code(&mut self, page: u64) -> Result<Vec<u32>, Stop> {
-        if self.cache.is_full() {
-            self.cache.clear();
-        }
         let retired = self.cache.retire_written(page);
+        self.forget_sites(&retired);
         self.shadow.set_code(page, false).map_err(|error| self.failed(error))?;
         Ok(retired)
+    }
+
+    /// Throws all translations away, and what was learnt with them: it is learnt again at one fault each.
+    fn forget_all_code(&mut self) {
+        self.cache.clear();
+        self.sites.clear();
+    }
+
+    /// Other code may come to stand where these blocks' was.
+    fn forget_sites(&mut self, blocks: &[u32]) {
+        if self.sites.is_empty() {
+            return;
+        }
+        for address in blocks.iter().flat_map(|block| self.cache.instructions(*block)) {
+            self.sites.remove(&address);
+        }
     }
 
     fn failed(&self, error: std::io::Error) -> Stop {
@@ -303,15 +330,16 @@ impl Monitor {
         let Some((exit, block)) = self.cache.exit(number) else {
             return Err(End::MonitorFailed { reason: format!("translated code took unknown exit {number}") });
         };
-        let generation = self.cache.generation;
+        let moment = self.cache.moment();
         match exit {
             Exit::Direct { target, site } => {
                 let site = block + u64::from(*site);
                 self.context.regs.rip = target.0;
                 let from = self.context.regs;
                 let host = self.translated()?;
-                // Only if fetching the target raised no exception and threw nothing away.
-                if self.context.regs == from && self.cache.generation == generation {
+                // Only if fetching the target raised no exception and made nothing stale. A departure finds its own entry, which
+                // leads to the new block by now.
+                if self.context.regs == from && self.cache.moment() == moment && host + 1 != site {
                     self.cache.link(site, host);
                 }
                 self.resume_at(host);
@@ -328,14 +356,14 @@ impl Monitor {
                 self.resume_at(host);
             }
             Exit::Emulate { instruction, resume } => {
-                let resume = block + u64::from(*resume);
+                let resume = Resume { host: block + u64::from(*resume), moment };
                 let instruction = **instruction;
-                self.emulate(&instruction, resume, generation)?;
+                self.emulate(&instruction, resume)?;
             }
             Exit::Access { instruction, resume } => {
-                let resume = block + u64::from(*resume);
+                let resume = Resume { host: block + u64::from(*resume), moment };
                 let instruction = **instruction;
-                self.access(&instruction, resume, generation)?;
+                self.access(&instruction, resume)?;
             }
             Exit::Branch { instruction } => {
                 let instruction = **instruction;
@@ -377,7 +405,7 @@ impl Monitor {
     }
 
     fn retire_at(&mut self, rip: u64) {
-        self.cache.retire_virtual(rip & !(PAGE - 1));
+        self.cache.retire_virtual(rip);
     }
 
     fn restore(&mut self, spilled: u16) {
@@ -388,7 +416,7 @@ impl Monitor {
         }
     }
 
-    fn emulate(&mut self, insn: &Instruction, resume: u64, generation: u32) -> Result<(), Stop> {
+    fn emulate(&mut self, insn: &Instruction, resume: Resume) -> Result<(), Stop> {
         self.context.regs.rip = insn.ip();
         let context = &mut *self.context;
         let (flags, cr0) = (context.cpu.kept_flags, context.cpu.cr0);
@@ -396,18 +424,18 @@ impl Monitor {
         let cpu = &self.context.cpu;
         if (flags == 0) != (cpu.kept_flags == 0) || (cr0 ^ cpu.cr0) & CR0_TS != 0 {
             // Code is translated for how these stand.
-            self.cache.clear();
+            self.forget_all_code();
         }
-        self.carried_out(result, insn, resume, generation)
+        self.carried_out(result, insn, resume)
     }
 
-    fn access(&mut self, insn: &Instruction, resume: u64, generation: u32) -> Result<(), Stop> {
+    fn access(&mut self, insn: &Instruction, resume: Resume) -> Result<(), Stop> {
         self.context.regs.rip = insn.ip();
         let context = &mut *self.context;
         let mut xmm = context.vectors();
         let result = access::access(insn, &mut context.cpu, &mut context.regs, &mut xmm, &mut self.board);
         context.set_vectors(&xmm);
-        self.carried_out(result, insn, resume, generation)
+        self.carried_out(result, insn, resume)
     }
 
     /// The virtual CPU did an instruction, or could not.
@@ -415,8 +443,7 @@ impl Monitor {
         &mut self,
         result: Result<Effect, Trap>,
         insn: &Instruction,
-        resume: u64,
-        generation: u32,
+        resume: Resume,
     ) -> Result<(), Stop> {
         let effect = match result {
             Ok(effect) => effect,
@@ -439,8 +466,8 @@ impl Monitor {
             }
             Effect::Next | Effect::NextShadowed => {
                 self.settle()?;
-                if self.context.regs.rip == rip && self.cache.generation == generation {
-                    self.resume_at(resume);
+                if self.context.regs.rip == rip && self.cache.moment() == resume.moment {
+                    self.resume_at(resume.host);
                     return Ok(());
                 }
             }
@@ -448,13 +475,13 @@ impl Monitor {
             Effect::Halt => self.halt()?,
             Effect::FlushAll => {
                 self.shadow.clear().map_err(|error| self.failed(error))?;
-                self.cache.clear();
+                self.forget_all_code();
             }
             Effect::FlushPage(va) => {
-                let page = va.0 & !(PAGE - 1);
-                self.cache.retire_virtual(page);
-                if layout::reach(page) != Reach::Out {
-                    self.shadow.unmap_page(layout::host_of(page)).map_err(|error| self.failed(error))?;
+                let retired = self.cache.retire_virtual(va.0);
+                self.forget_sites(&retired);
+                if layout::reach(va.0) != Reach::Out {
+                    self.shadow.unmap_around(layout::host_of(va.0)).map_err(|error| self.failed(error))?;
                 }
             }
         }
@@ -475,6 +502,7 @@ impl Monitor {
     fn signal(&mut self, frame: &mut Frame<'_>, position: Position) -> Result<ControlFlow<()>, Stop> {
         self.counters.signals += 1;
         if frame.number() == libc::SIGALRM {
+            self.armed = None;
             self.tick();
         } else if !(frame.number() == libc::SIGTRAP && self.stepping) {
             return self.fault(frame, position);
@@ -484,6 +512,9 @@ impl Monitor {
 
     /// Goes on to the next boundary between instructions and delivers there what waits.
     fn step(&mut self, frame: &mut Frame<'_>, position: Position) -> Result<ControlFlow<()>, Stop> {
+        if frame.number() == libc::SIGTRAP {
+            self.hide_stepping(frame)?;
+        }
         let waits = self.context.cpu.pending != 0 && self.context.cpu.interrupts != 0;
         if !waits && !self.stepping {
             return Ok(ControlFlow::Continue(()));
@@ -492,13 +523,32 @@ impl Monitor {
         frame.set_stepping(self.stepping);
         if self.stepping {
             // Flags that wait on the scratch stack would end the stepping when they are popped.
-            for slot in &mut self.context.scratch {
-                *slot |= signal::TRAP_FLAG;
+            if let Some(flags) = self.context.scratch.last_mut() {
+                *flags |= signal::TRAP_FLAG;
             }
             return Ok(ControlFlow::Continue(()));
         }
         self.settle()?;
         Ok(ControlFlow::Break(()))
+    }
+
+    /// The step just made may have been a `pushfq` of the guest: it is not to see that it is being stepped.
+    fn hide_stepping(&mut self, frame: &Frame<'_>) -> Result<(), Stop> {
+        const PUSHFQ: u8 = 0x9c;
+        let before = frame.rip().wrapping_sub(1);
+        if !self.cache.starts_with(before, PUSHFQ) {
+            return Ok(());
+        }
+        let context = &mut *self.context;
+        let top = VirtAddr(frame.stack_pointer());
+        let result = paging::read_value(&context.cpu, &mut self.board, top, 8).and_then(|flags| {
+            paging::write_value(&context.cpu, &mut self.board, top, 8, flags & !signal::TRAP_FLAG)
+        });
+        // It has just been written to.
+        result.map_err(|trap| End::MonitorFailed {
+            reason: format!("flags just pushed cannot be changed: {trap}"),
+        })?;
+        self.forget_written()
     }
 
     fn fault(&mut self, frame: &mut Frame<'_>, position: Position) -> Result<ControlFlow<()>, Stop> {
@@ -507,6 +557,7 @@ impl Monitor {
             signal::trap::GENERAL_PROTECTION => Exception::general_protection(0),
             signal::trap::STACK => Exception { vector: 12, error_code: Some(0), cr2: None },
             trap @ (signal::trap::DIVIDE
+            | signal::trap::BOUND
             | signal::trap::INVALID_OPCODE
             | signal::trap::X87
             | signal::trap::SIMD) => Exception { vector: trap, error_code: None, cr2: None },
@@ -532,7 +583,7 @@ impl Monitor {
                 return Ok(ControlFlow::Break(()));
             }
         };
-        let page = found.addr.align_down(PAGE).0;
+        let page = page_of(found);
         let in_ram = self.board.memory.region_of(found.addr).is_some();
         match layout::reach(va) {
             Reach::Folded if in_ram && host == va => self.learn(position, Site::Folded),
@@ -557,19 +608,19 @@ impl Monitor {
     /// The instruction at `position` needs other code.
     fn learn(&mut self, position: Position, site: Site) -> Result<ControlFlow<()>, Stop> {
         // Code of another block may still stand for what was known before.
+        if self.sites.len() >= SITES_MAX {
+            self.sites.clear();
+        }
         let known = self.sites.entry(position.rip).or_default();
         if *known != Site::Interpreted {
             *known = site;
-        }
-        if self.cache.is_full() {
-            self.cache.clear();
         }
         self.cache.retire(position.block);
         Ok(ControlFlow::Break(()))
     }
 
     /// Maps the page around `va` and what the guest maps alike next to it.
-    fn map_around(&mut self, va: u64, at: paging::Translation) -> Result<(), Stop> {
+    fn map_around(&mut self, va: u64, at: Translation) -> Result<(), Stop> {
         let Some(region) = self.board.memory.region_of(at.addr).copied() else { return Ok(()) };
         let found = Found { delta: at.addr.0.wrapping_sub(va), writable: at.writable };
         let limits = Limits {
@@ -587,8 +638,16 @@ impl Monitor {
         let phys = run.start.wrapping_add(found.delta);
         let offset = region.file_offset + (phys - region.start.0);
         let (host, len) = (layout::host_of(run.start), run.end - run.start);
-        let mapped =
-            self.shadow.map(host, len, GuestAddr(phys), self.board.memory.file(), offset, at.writable);
+        let file = self.board.memory.file();
+        let large = at.page_size > PAGE;
+        let rights = Rights { writable: at.writable, large };
+        let first = self.shadow.map(host, len, GuestAddr(phys), file, offset, rights);
+        // A process has some 65,000 mappings (Linux Documentation/admin-guide/sysctl/vm.rst, max_map_count). Those that
+        // the guest still uses come back when it touches them.
+        let mapped = first.or_else(|_| {
+            self.shadow.clear()?;
+            self.shadow.map(host, len, GuestAddr(phys), file, offset, rights)
+        });
         mapped.map_err(|error| self.failed(error))
     }
 
@@ -658,6 +717,11 @@ impl Limits {
     }
 }
 
+/// The guest-physical page that a translation leads to.
+fn page_of(found: Translation) -> u64 {
+    found.addr.align_down(PAGE).0
+}
+
 fn pending(board: &Board) -> u8 {
     if board.pc.interrupt_pending() { 2 } else { 0 }
 }
@@ -694,6 +758,7 @@ pub(crate) extern "C" fn on_noted_signal() {
     if !monitor.context.take_signal() {
         return;
     }
+    monitor.armed = None;
     monitor.tick();
     // Whatever led here left the guest's own instruction pointer in the context.
     if monitor.context.cpu.pending != 0 && monitor.context.cpu.interrupts != 0 {

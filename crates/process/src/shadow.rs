@@ -21,8 +21,16 @@ struct Mapping {
     end: u64,
     /// Guest-physical address of its start.
     phys: u64,
+    rights: Rights,
+}
+
+/// What a mapping allows and what it stands for.
+#[derive(Clone, Copy)]
+pub(crate) struct Rights {
     /// The guest may write.
-    writable: bool,
+    pub(crate) writable: bool,
+    /// It comes from a large page, or several: when the guest flushes an address in it, all of it may have changed.
+    pub(crate) large: bool,
 }
 
 /// What is mapped for the guest.
@@ -45,13 +53,13 @@ impl Shadow {
         phys: GuestAddr,
         file: BorrowedFd<'_>,
         offset: u64,
-        writable: bool,
+        rights: Rights,
     ) -> io::Result<()> {
-        host::map_guest(at, len, file, offset, writable)?;
+        host::map_guest(at, len, file, offset, rights.writable)?;
         self.made += 1;
         self.forget(at..at + len);
-        self.mappings.insert(at, Mapping { end: at + len, phys: phys.0, writable });
-        if writable {
+        self.mappings.insert(at, Mapping { end: at + len, phys: phys.0, rights });
+        if rights.writable {
             for run in runs(self.code.range(phys.0..phys.0 + len)) {
                 host::protect_guest(at + (run.start - phys.0), run.end - run.start, false)?;
             }
@@ -64,13 +72,17 @@ impl Shadow {
         self.mappings.range(..=at).next_back().is_some_and(|(_, mapping)| at < mapping.end)
     }
 
-    /// Unmaps the page at host address `at`.
-    pub(crate) fn unmap_page(&mut self, at: u64) -> io::Result<()> {
-        if self.is_mapped(at) {
-            self.forget(at..at + PAGE);
-            host::unmap_guest(at, PAGE)?;
-        }
-        Ok(())
+    /// Unmaps the guest's page around host address `at`, and more if that is cheaper.
+    pub(crate) fn unmap_around(&mut self, at: u64) -> io::Result<()> {
+        let Some((&start, mapping)) = self.mappings.range(..=at).next_back().filter(|(_, m)| at < m.end)
+        else {
+            return Ok(());
+        };
+        let page = at & !(PAGE - 1);
+        let range = if mapping.rights.large { start..mapping.end } else { page..page + PAGE };
+        self.forget(range.clone());
+        // To unmap from the middle takes a mapping more than there are, and there may be no more (max_map_count).
+        host::unmap_guest(range.start, range.end - range.start).or_else(|_| self.clear())
     }
 
     /// Unmaps everything.
@@ -100,14 +112,16 @@ impl Shadow {
         if !changed {
             return Ok(());
         }
+        let mut protected = Ok(());
         for (start, mapping) in &self.mappings {
             let len = mapping.end - start;
             let within = page.wrapping_sub(mapping.phys);
-            if mapping.writable && within < len {
-                host::protect_guest(start + within, PAGE, !holds_code)?;
+            if mapping.rights.writable && within < len {
+                protected = protected.and_then(|()| host::protect_guest(start + within, PAGE, !holds_code));
             }
         }
-        Ok(())
+        // As in `unmap_around`.
+        protected.or_else(|_| self.clear())
     }
 
     /// Takes a range of host addresses out of the books.
@@ -150,6 +164,8 @@ fn runs<'a>(pages: impl Iterator<Item = &'a u64>) -> Vec<Range<u64>> {
 mod tests {
     use super::*;
 
+    const RIGHTS: Rights = Rights { writable: true, large: false };
+
     fn books(shadow: &Shadow) -> Vec<(u64, u64, u64)> {
         shadow.mappings.iter().map(|(start, m)| (*start, m.end, m.phys)).collect()
     }
@@ -157,7 +173,7 @@ mod tests {
     #[test]
     fn forgetting_the_middle_of_a_mapping_leaves_both_ends() {
         let mut shadow = Shadow::default();
-        shadow.mappings.insert(0x10_0000, Mapping { end: 0x20_0000, phys: 0x5000_0000, writable: true });
+        shadow.mappings.insert(0x10_0000, Mapping { end: 0x20_0000, phys: 0x5000_0000, rights: RIGHTS });
 
         shadow.forget(0x14_0000..0x15_0000);
 
@@ -171,7 +187,7 @@ mod tests {
     fn forgetting_over_several_mappings_takes_all_between() {
         let mut shadow = Shadow::default();
         for start in [0x1000, 0x2000, 0x3000, 0x4000] {
-            shadow.mappings.insert(start, Mapping { end: start + 0x1000, phys: start, writable: true });
+            shadow.mappings.insert(start, Mapping { end: start + 0x1000, phys: start, rights: RIGHTS });
         }
 
         shadow.forget(0x1800..0x4000);

@@ -8,12 +8,15 @@ const USER_CS: u16 = 0x33;
 pub(crate) const USER32_CS: u16 = 0x23;
 /// RFLAGS.TF.
 pub(crate) const TRAP_FLAG: u64 = 1 << 8;
+/// RFLAGS.DF.
+const DIRECTION_FLAG: u64 = 1 << 10;
 /// Page-fault error code: the access was a write.
 pub(crate) const WRITE: u64 = 1 << 1;
 
 /// Exception vectors as the kernel reports them (`gregs[REG_TRAPNO]`).
 pub(crate) mod trap {
     pub(crate) const DIVIDE: u8 = 0;
+    pub(crate) const BOUND: u8 = 5;
     pub(crate) const INVALID_OPCODE: u8 = 6;
     pub(crate) const STACK: u8 = 12;
     pub(crate) const GENERAL_PROTECTION: u8 = 13;
@@ -74,6 +77,11 @@ impl<'a> Frame<'a> {
         self.greg(libc::REG_RIP)
     }
 
+    /// Stack pointer.
+    pub(crate) fn stack_pointer(&self) -> u64 {
+        self.greg(libc::REG_RSP)
+    }
+
     /// Vector of the exception behind the signal.
     pub(crate) fn trap(&self) -> u8 {
         u8::try_from(self.greg(libc::REG_TRAPNO)).unwrap_or(u8::MAX)
@@ -125,6 +133,8 @@ impl<'a> Frame<'a> {
     pub(crate) fn restart(&mut self, rip: u64, rsp: u64) {
         self.set(libc::REG_RIP, rip);
         self.set(libc::REG_RSP, rsp);
-        self.set_stepping(false);
+        // The guest's flags may be in place already; Rust code needs DF clear (System V ABI, x86-64, §3.2.1).
+        let flags = self.greg(libc::REG_EFL) & !(TRAP_FLAG | DIRECTION_FLAG);
+        self.set(libc::REG_EFL, flags);
     }
 }

@@ -2,25 +2,41 @@
 
 use core::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc};
 
+use std::ffi::CString;
+
 use crate::host;
 
 /// Shortest time to measure over, in nanoseconds: one reading of the clock is off by less than 100 ns, so the frequency
 /// is right to within 0.02 %, which is what a PC's crystals promise.
 const MEASURE_NS: u64 = 1_000_000;
 
-/// The counter and the clock at one moment.
-#[derive(Clone, Copy)]
-pub(crate) struct Reading {
+/// The time-stamp counter and the clock at one moment. The longer ago the first of two readings, the better they tell how
+/// fast the counter runs, so a guest's process is given one that its parent took at its own start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
     ticks: u64,
     nanos: u64,
 }
 
 impl Reading {
     /// Reads both.
-    pub(crate) fn now() -> Self {
+    #[must_use]
+    pub fn now() -> Self {
         // SAFETY: reading the counter has no effect; Linux lets programs do it unless told otherwise by prctl(2).
         let ticks = unsafe { _rdtsc() };
         Reading { ticks, nanos: host::now() }
+    }
+
+    /// The reading as an argument of the guest's process.
+    #[must_use]
+    pub fn to_argument(self) -> CString {
+        CString::new(format!("{}:{}", self.ticks, self.nanos)).unwrap_or_default()
+    }
+
+    /// The reading in an argument.
+    pub(crate) fn from_argument(argument: &str) -> Option<Self> {
+        let (ticks, nanos) = argument.split_once(':')?;
+        Some(Reading { ticks: ticks.parse().ok()?, nanos: nanos.parse().ok()? })
     }
 }
 
@@ -66,6 +82,14 @@ fn measured(start: Reading) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reading_handed_over_as_an_argument_is_the_same() {
+        let reading = Reading::now();
+        let argument = reading.to_argument();
+        assert_eq!(Reading::from_argument(argument.to_str().expect("digits")), Some(reading));
+        assert_eq!(Reading::from_argument("17"), None);
+    }
 
     #[test]
     fn frequency_measured_twice_agrees() {

@@ -47,7 +47,7 @@ pub(crate) fn choose(choice: MonitorChoice, guest: &Guest) -> Result<Fit, Monito
         return Err(MonitorError { monitor: fit.monitor, reason: fit.reason });
     }
     let reason = match choice {
-        MonitorChoice::Auto => "the strongest there is yet: it needs no VM and no KVM".to_owned(),
+        MonitorChoice::Auto => "the strongest there is yet; it needs no VM and no KVM".to_owned(),
         MonitorChoice::Process => "asked for".to_owned(),
     };
     Ok(Fit { reason, ..fit })

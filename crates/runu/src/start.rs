@@ -16,7 +16,7 @@ use std::{
 
 use runu_core::{Blame, Blamed, Bytes, Plan, Printable, Report, VirtAddr};
 use runu_guest::{DetectError, Guest, Invocation};
-use runu_process::descriptor;
+use runu_process::{Reading, descriptor};
 use runu_sandbox::{CgroupSpec, Ended, Spec};
 use rustix::fs::MemfdFlags;
 
@@ -37,9 +37,6 @@ const HOST_NAME: &str = "runu";
 
 /// What monitor and supervisor may hold besides the guest's memory: translated code, tables, page tables.
 const MEMORY_BESIDE_GUEST: Bytes = Bytes::mib(128);
-
-/// Processes in a sandbox: the supervisor and the guest's.
-const PROCESSES: u32 = 2;
 
 /// A kernel: its file, and the bytes in it.
 pub(crate) struct Kernel {
@@ -127,6 +124,7 @@ impl Blamed for StartError {
 /// Runs the guest to its end.
 pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
     stdio::require_stdout()?;
+    let reading = Reading::now().to_argument();
     let guest = kernel.detect()?;
     let monitor = monitor::choose(wishes.monitor, &guest)?;
     let command_line = runu_guest::command_line(&guest, &wishes.invocation)?;
@@ -143,13 +141,14 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
     ];
     descriptors.extend(wishes.initrd.map(|initrd| (OwnedFd::from(initrd.file), descriptor::INITRD)));
     let spec = Spec {
-        argv: &[GUEST_NAME],
+        argv: &[GUEST_NAME, &reading],
         descriptors,
         hostname: HOST_NAME,
         cgroup: Some(CgroupSpec {
             name: format!("runu-{}", std::process::id()),
             memory_max: Some(Bytes(plan.memory.0.saturating_add(MEMORY_BESIDE_GUEST.0))),
-            pids_max: Some(PROCESSES),
+            // The system-call filter lets nobody make a process, so a limit would only cost a second group.
+            pids_max: None,
         }),
     };
     let ended = runu_sandbox::run(spec)?;

@@ -1,43 +1,40 @@
 //! The three standard descriptors: whether the caller left them open, and how to write to them without surprise.
 //!
-//! `std` opens `/dev/null` in place of a closed descriptor before `main` runs. That keeps our own descriptors from
-//! landing on 0, 1 or 2, but it also makes a closed stdout look like one that takes everything. So a probe runs before
-//! `std` does, and a command whose output has nowhere to go says so instead of losing it.
+//! A closed descriptor's number goes to the next file that is opened, and then a kernel would be standard input, or be
+//! written to as standard output. So [`prepare`] comes first and puts /dev/null there, as `std`'s own start-up does; but
+//! it remembers a closed stdout, so that a command whose output has nowhere to go can say so instead of losing it.
 
 use std::{
-    ffi::c_int,
+    fs::File,
     io::{self, Write},
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use runu_core::{Blame, Blamed, Printable};
 
-/// Whether descriptor 1 was closed when the process began.
+/// Whether standard output was closed when the process began.
 static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Whether SIGPIPE had its default disposition when the process began; `std` ignores it before `main`.
+/// Whether SIGPIPE had its default disposition when the process began.
 static BROKEN_PIPE_WAS_DEFAULT: AtomicBool = AtomicBool::new(false);
 
-/// Called by the C library before `main`, in the order of the ELF section `.init_array` (System V ABI, "Initialization
-/// and Termination Functions").
-// SAFETY: the section holds pointers to functions that the C library calls once, with arguments that `probe` ignores;
-// `probe` needs nothing that is set up later: it makes two system calls and stores to atomics.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static PROBE: extern "C" fn() = probe;
-
-extern "C" fn probe() {
-    const STDOUT: c_int = 1;
-    // SAFETY: F_GETFD takes no argument, reads no memory, and is defined for any number, open or not.
-    let closed = unsafe { libc::fcntl(STDOUT, libc::F_GETFD) } == -1;
-    STDOUT_WAS_CLOSED.store(closed, Ordering::Relaxed);
-    // SAFETY: all-zero is a valid `sigaction`; the kernel stores the present one in it and is given no new one.
-    let action = unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut action);
-        action
-    };
-    BROKEN_PIPE_WAS_DEFAULT.store(action.sa_sigaction == libc::SIG_DFL, Ordering::Relaxed);
+/// Occupies closed standard descriptors, and makes writing to a pipe without reader an error instead of the end.
+pub(crate) fn prepare() {
+    for number in 0..=libc::STDERR_FILENO {
+        // SAFETY: F_GETFD takes no argument, reads no memory, and is defined for any number, open or not.
+        let closed = unsafe { libc::fcntl(number, libc::F_GETFD) } == -1;
+        if closed {
+            // The lowest free number is this one: all below are open. It stays open for the life of the process. Without
+            // a /dev there is nothing to put there, and the sandbox will refuse for the same reason.
+            let _ = File::options().read(true).write(true).open("/dev/null").map(std::mem::forget);
+        }
+        if number == libc::STDOUT_FILENO {
+            STDOUT_WAS_CLOSED.store(closed, Ordering::Relaxed);
+        }
+    }
+    // SAFETY: ignoring a signal installs no handler; no thread exists that could install one at the same time.
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    BROKEN_PIPE_WAS_DEFAULT.store(before == libc::SIG_DFL, Ordering::Relaxed);
 }
 
 /// Whether SIGPIPE had its default disposition when the process began.

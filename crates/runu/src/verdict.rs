@@ -94,22 +94,41 @@ impl Verdict {
             }
             Verdict::Ended(End::MonitorFailed { reason }) => (
                 format!("error: the process monitor failed: {reason}"),
-                "this is a bug in runu: tell us in an issue, with this message",
+                "if this host has what the monitor needs, it is a bug in runu: tell us in an issue, with this message",
             ),
             Verdict::Ended(End::Filtered) => (
                 "error: the guest's process was killed by its system-call filter".to_owned(),
                 "a guest that behaves makes no system call: suspect an attack, or a bug in runu",
             ),
-            Verdict::Ended(End::Signalled { signal }) => {
+            // Sent from outside: nothing here is wrong.
+            Verdict::Ended(End::Signalled { signal: signal @ libc::SIGKILL }) => {
                 return vec![format!("error: the guest's process was ended by signal {signal}")];
             }
+            Verdict::Ended(End::Signalled { signal }) => (
+                format!("error: the guest's process was ended by signal {}", signal_name(*signal)),
+                "the guest has overwritten the monitor's memory, or this is a bug in runu",
+            ),
             Verdict::OutOfMemory => (
-                "error: the guest's control group was out of memory".to_owned(),
-                "give the control group more than the guest's own memory, or the guest less (-m)",
+                "error: the guest's process was killed: its control group is out of memory".to_owned(),
+                "let the control group that runu starts in have more memory, or give the guest less with -m",
             ),
         };
         vec![error, format!("hint: {hint}")]
     }
+}
+
+/// A signal's number and, of those that end a program which went wrong, its name.
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGILL => "SIGILL",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGTRAP => "SIGTRAP",
+        _ => return signal.to_string(),
+    };
+    format!("{signal} ({name})")
 }
 
 #[cfg(test)]

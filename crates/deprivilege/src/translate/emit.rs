@@ -11,8 +11,8 @@
 )]
 
 use iced_x86::{
-    Code, Encoder, Instruction, InstructionInfoFactory, InstructionInfoOptions, MemoryOperand, OpKind,
-    Register,
+    Code, Decoder, DecoderOptions, Encoder, Instruction, InstructionInfoFactory, InstructionInfoOptions,
+    MemoryOperand, Mnemonic, OpKind, Register,
 };
 
 use super::{CodeSize, HALF_BITS, sensitive::Field};
@@ -34,7 +34,7 @@ pub struct Places {
     pub gate32: u32,
     /// 8 bytes: `rsp` while flags are kept on the scratch stack.
     pub stack_pointer: u32,
-    /// Top of a scratch stack of at least 8 bytes.
+    /// Top of a scratch stack of at least 16 bytes. Flags are pushed first.
     pub scratch_top: u32,
     /// 1 byte: the virtual interrupt flag, 0 or 2.
     pub interrupts: u32,
@@ -205,10 +205,13 @@ impl<'a> Emitter<'a> {
             self.copy(&[0x0f, 0x80 | condition, 0, 0, 0, 0]);
             return self.here() - 4;
         }
-        // loop, loope, loopne, jcxz have only a short form: over a jump.
-        let (_, opcode) = raw.split_last().unwrap_or((&0, &[]));
-        self.copy(opcode);
-        self.copy(&[2, 0xeb, 5]);
+        // loop, loope, loopne, jrcxz have only a short form: over a jump. Of the prefixes, 67h chooses the counter; 66h would
+        // make AMD's processors cut the instruction pointer to 16 bits (AMD APM vol. 3, LOOPcc).
+        if has_other_counter(insn.code(), self.size) {
+            self.copy(&[0x67]);
+        }
+        let opcode = raw.get(raw.len().wrapping_sub(2)).copied().unwrap_or_default();
+        self.copy(&[opcode, 2, 0xeb, 5]);
         self.jump_rel32()
     }
 
@@ -242,6 +245,55 @@ impl<'a> Emitter<'a> {
             // Decoded instructions with a plain base register always encode; trap rather than do something else.
             Err(_) => self.copy(&[0x0f, 0x0b]),
         }
+    }
+
+    /// Copies an instruction relative to `rip` with its operand at the absolute address `target` instead: ModRM names a SIB byte
+    /// with neither base nor index (Intel SDM vol. 2 §2.2.1.6, table 2-7). `false`, having done nothing, if that did not
+    /// come out right. The encoder would do as well, but its tables cost a start half a millisecond and 400 KiB.
+    pub(super) fn copy_with_absolute(&mut self, insn: &Instruction, raw: &[u8], target: i32) -> bool {
+        /// Of ModRM: mod and rm. With mod 0, rm 5 is relative to `rip`, rm 4 a SIB byte.
+        const MODE: u8 = 0b1100_0111;
+        const NEITHER_BASE_NOR_INDEX: u8 = 0x25;
+        let mut decoder = Decoder::with_ip(64, raw, insn.ip(), DecoderOptions::NONE);
+        let decoded = decoder.decode();
+        let offsets = decoder.get_constant_offsets(&decoded);
+        let Some((head, tail)) = raw.split_at_checked(offsets.displacement_offset()) else { return false };
+        let (Some((modrm, prefix)), Some((_, rest))) = (head.split_last(), tail.split_at_checked(4)) else {
+            return false;
+        };
+        if modrm & MODE != 5 {
+            return false;
+        }
+        let mut bytes = [0; 20];
+        let parts = [prefix, &[modrm & !MODE | 4, NEITHER_BASE_NOR_INDEX], &target.to_le_bytes(), rest];
+        let mut len = 0;
+        for part in parts {
+            let Some(room) = bytes.get_mut(len..len + part.len()) else { return false };
+            room.copy_from_slice(part);
+            len += part.len();
+        }
+        let copied = bytes.get(..len).unwrap_or_default();
+        let check = Decoder::with_ip(64, copied, insn.ip(), DecoderOptions::NONE).decode();
+        let right = check.code() == insn.code()
+            && check.len() == len
+            && check.memory_base() == Register::None
+            && check.memory_index() == Register::None
+            && check.memory_displacement64() == i64::from(target).cast_unsigned();
+        if right {
+            self.copy(copied);
+        }
+        right
+    }
+
+    /// `mov r64, r64`
+    pub(super) fn move_register(&mut self, to: Register, from: Register) {
+        let (to, from) = (to.number() as u8, from.number() as u8);
+        self.copy(&[0x48 | (from >> 3) << 2 | to >> 3, 0x89, 0xc0 | (from & 7) << 3 | to & 7]);
+    }
+
+    /// `mov r64, [address]`, the address sign-extended.
+    pub(super) fn load_absolute(&mut self, register: Register, address: u32) {
+        self.fetch(register, address);
     }
 
     /// The instruction with its memory operand at the absolute address `target` (which fits 32 bits, sign-extended).
@@ -285,15 +337,24 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// The address of the operand with all bits from [`HALF_BITS`] on cleared. Flags survive on the scratch stack.
+    /// The address of the operand; in the top 32 TiB of the kernel half, with all bits from [`HALF_BITS`] on cleared. Any
+    /// other address stays and faults where it must. Flags survive on the scratch stack.
     pub(super) fn load_folded_address(&mut self, insn: &Instruction, register: Register) {
+        /// An address is in the top 2^45 bytes if the bits from 45 on are all ones.
+        const TOP_BITS: u8 = HALF_BITS as u8 - 1;
+        const CLEARED: u8 = 64 - HALF_BITS as u8;
         self.load_address(insn, register);
         self.switch_to_scratch_stack();
         let number = register.number() as u8;
-        let rex = 0x48 | number >> 3;
-        let shift = 64 - HALF_BITS as u8;
-        self.copy(&[rex, 0xc1, 0xe0 | number & 7, shift]); // shl r, 18
-        self.copy(&[rex, 0xc1, 0xe8 | number & 7, shift]); // shr r, 18
+        let (wide, narrow) = (0x48 | number >> 3, 0x40 | number >> 3);
+        let low = number & 7;
+        self.copy(&[narrow, 0x50 | low]); // push r
+        self.copy(&[wide, 0xc1, 0xf8 | low, TOP_BITS]); // sar r, 45
+        self.copy(&[wide, 0xff, 0xc0 | low]); // inc r
+        self.copy(&[narrow, 0x58 | low]); // pop r
+        self.copy(&[0x75, 8]); // jnz over the shifts
+        self.copy(&[wide, 0xc1, 0xe0 | low, CLEARED]); // shl r, 18
+        self.copy(&[wide, 0xc1, 0xe8 | low, CLEARED]); // shr r, 18
         self.leave_scratch_stack();
     }
 
@@ -442,17 +503,37 @@ impl<'a> Emitter<'a> {
     }
 }
 
+/// Whether a `loop` or `jcxz` counts in a register of another width than the code's own.
+fn has_other_counter(code: Code, size: CodeSize) -> bool {
+    match size {
+        CodeSize::Bits64 => matches!(
+            code,
+            Code::Loop_rel8_64_ECX | Code::Loope_rel8_64_ECX | Code::Loopne_rel8_64_ECX | Code::Jecxz_rel8_64
+        ),
+        CodeSize::Bits32 => matches!(
+            code,
+            Code::Loop_rel8_32_CX | Code::Loope_rel8_32_CX | Code::Loopne_rel8_32_CX | Code::Jcxz_rel8_32
+        ),
+    }
+}
+
 /// A general register that the instruction does not use in any way, explicit or implied.
 pub(super) fn free_register(insn: &Instruction) -> Register {
     let mut factory = InstructionInfoFactory::new();
     let info = factory.info_options(insn, InstructionInfoOptions::NO_MEMORY_USAGE);
     let used = |r: Register| info.used_registers().iter().any(|u| u.register().full_register() == r);
-    let memory = [insn.memory_base().full_register(), insn.memory_index().full_register()];
-    [Register::R11, Register::R10, Register::R9, Register::R8, Register::RDI, Register::RSI, Register::RBX]
+    let named = |r: Register| {
+        let operand = |n| insn.op_kind(n) == OpKind::Register && insn.op_register(n).full_register() == r;
+        insn.memory_base().full_register() == r
+            || insn.memory_index().full_register() == r
+            || (0..insn.op_count()).any(operand)
+    };
+    // Those that need no REX prefix first: an instruction on AH, BH, CH or DH cannot have one.
+    [Register::RDI, Register::RSI, Register::RBX, Register::RCX, Register::RDX, Register::R8, Register::R9]
         .into_iter()
-        .find(|&r| !used(r) && !memory.contains(&r))
+        .find(|&r| !used(r) && !named(r))
         // No instruction uses seven general registers besides rax, rcx, rdx and the stack's.
-        .unwrap_or(Register::R11)
+        .unwrap_or(Register::R9)
 }
 
 /// Whether the instruction has one explicit memory operand whose address a base register can stand for.
@@ -460,12 +541,12 @@ pub(super) fn has_foldable_operand(insn: &Instruction) -> bool {
     let explicit = (0..insn.op_count()).filter(|&n| insn.op_kind(n) == OpKind::Memory).count() == 1;
     let segment = matches!(insn.memory_segment(), Register::FS | Register::GS);
     let narrow = insn.memory_base().size() == 4 || insn.memory_index().size() == 4;
-    explicit
-        && !segment
-        && !narrow
-        && !insn.is_vsib()
-        && !insn.is_ip_rel_memory_operand()
-        && !has_bare_address(insn)
+    // `pop [rsp+x]` computes its address with the stack pointer already moved (Intel SDM vol. 2, POP).
+    let moved = insn.memory_base() == Register::RSP && insn.mnemonic() == Mnemonic::Pop;
+    // The address of `xlat` is rbx + al.
+    let implied = insn.mnemonic() == Mnemonic::Xlatb;
+    let odd = segment || narrow || moved || implied || insn.is_vsib() || insn.is_ip_rel_memory_operand();
+    explicit && !odd && !has_bare_address(insn)
 }
 
 /// Moves between the accumulator and a 64-bit address in the instruction itself: their encoding has no base register.

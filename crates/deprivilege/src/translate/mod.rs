@@ -116,7 +116,8 @@ pub enum Exit {
         /// Offset in the block's code behind the exit.
         resume: u32,
     },
-    /// A near branch whose target only the monitor reads (32-bit code).
+    /// A near branch that only the monitor takes: an indirect one of 32-bit code, or one with a stack or an operand that
+    /// cannot be touched natively.
     Branch {
         /// The instruction.
         instruction: Box<Instruction>,
@@ -171,6 +172,9 @@ pub struct Block {
     pub marks: Vec<Mark>,
     /// Its exits, numbered from [`Source::first_exit`].
     pub exits: Vec<Exit>,
+    /// Offset in the code of a way out that leads to the block's own start: when the block is stale, a jump to it belongs
+    /// in the entry. It is an [`Exit::Direct`] whose site is that jump.
+    pub departure: u32,
 }
 
 /// Length of a block's overwritable entry: that of `jmp rel32`.
@@ -201,7 +205,8 @@ pub fn translate(places: &Places, source: &Source<'_>) -> Block {
             };
             block.begin(offset, true);
             block.leave(exit);
-            block.guest_len = block.guest_len.max(offset as u32 + 1);
+            // All bytes that decoding may have looked at: if they change, they may become an instruction.
+            block.guest_len = source.bytes.len().min(offset + 15) as u32;
             break;
         }
         let raw = &source.bytes[offset..offset + instruction.len()];
@@ -212,14 +217,6 @@ pub fn translate(places: &Places, source: &Source<'_>) -> Block {
         }
     }
     block.finish()
-}
-
-/// Host code that does nothing but take exit `number`.
-#[must_use]
-pub fn departure(places: &Places, size: CodeSize, number: u32) -> Vec<u8> {
-    let mut emit = Emitter::new(places, size);
-    emit.leave(number);
-    emit.finish()
 }
 
 /// Host code at [`Places::gate32`]: on from the far jump of 32-bit code to the monitor.
@@ -286,7 +283,12 @@ impl<'a> Translator<'a> {
             self.emit.patch_displacement(stub.site, here);
             self.emit.leave(stub.exit);
         }
+        let departure = self.emit.here();
+        self.mark(0, false);
+        let target = self.source.start;
+        self.leave(Exit::Direct { target, site: 1 });
         Block {
+            departure,
             guest_len: self.guest_len,
             instructions: self.instructions,
             code: self.emit.finish(),
@@ -359,8 +361,15 @@ impl<'a> Translator<'a> {
 
     fn instruction(&mut self, insn: &Instruction, raw: &[u8], offset: usize) -> Then {
         let enabling = std::mem::take(&mut self.enabling);
+        let site = (self.source.site)(insn.ip());
+        // Behind the last instruction of a block nobody looks for the interrupt that `sti` lets in.
+        let last =
+            offset + insn.len() >= self.source.in_page || self.instructions as usize == INSTRUCTIONS_MAX;
         let handling = match handling(insn, self.source.size) {
-            Handling::PushFlags | Handling::PopFlags if !self.source.inline_flags => Handling::Emulate,
+            Handling::PushFlags | Handling::PopFlags if !self.source.inline_flags || site != Site::Native => {
+                Handling::Emulate
+            }
+            Handling::EnableInterrupts if last => Handling::Emulate,
             other => other,
         };
         if !self.source.floating_point && sensitive::uses_floating_point(insn) {
@@ -384,6 +393,7 @@ impl<'a> Translator<'a> {
             }
             Handling::EmulateAndEnd => {
                 self.ask(|resume| Exit::Emulate { instruction: Box::new(*insn), resume });
+                self.leave_to(insn.next_ip(), offset + insn.len());
                 Then::End
             }
             Handling::DisableInterrupts => {
@@ -422,6 +432,7 @@ impl<'a> Translator<'a> {
     }
 
     fn plain(&mut self, insn: &Instruction, raw: &[u8]) -> Then {
+        let site = (self.source.site)(insn.ip());
         match insn.flow_control() {
             FlowControl::Next => {
                 self.data(insn, raw);
@@ -437,6 +448,10 @@ impl<'a> Translator<'a> {
                 self.link(insn.near_branch_target(), site);
                 Then::End
             }
+            FlowControl::Call if site != Site::Native => {
+                self.leave(Exit::Branch { instruction: Box::new(*insn) });
+                Then::End
+            }
             FlowControl::Call => {
                 self.push_return(insn.next_ip());
                 let site = self.emit.jump_rel32();
@@ -444,17 +459,24 @@ impl<'a> Translator<'a> {
                 Then::End
             }
             FlowControl::IndirectBranch | FlowControl::IndirectCall | FlowControl::Return => {
-                if self.source.size == CodeSize::Bits32 {
-                    self.leave(Exit::Branch { instruction: Box::new(*insn) });
-                } else if (self.source.site)(insn.ip()) == Site::Interpreted {
-                    self.ask(|resume| Exit::Access { instruction: Box::new(*insn), resume });
-                } else {
+                // Of what cannot be touched natively, only the operand of a jump is reached otherwise.
+                let reached = match site {
+                    Site::Native => true,
+                    Site::Folded => {
+                        insn.flow_control() == FlowControl::IndirectBranch && emit::has_foldable_operand(insn)
+                    }
+                    Site::Interpreted => false,
+                };
+                if self.source.size == CodeSize::Bits64 && reached {
                     self.indirect(insn);
+                } else {
+                    self.leave(Exit::Branch { instruction: Box::new(*insn) });
                 }
                 Then::End
             }
             FlowControl::Interrupt | FlowControl::XbeginXabortXend | FlowControl::Exception => {
                 self.ask(|resume| Exit::Emulate { instruction: Box::new(*insn), resume });
+                self.leave_to(insn.next_ip(), self.current as usize + insn.len());
                 Then::End
             }
         }
@@ -470,7 +492,7 @@ impl<'a> Translator<'a> {
             };
         }
         match (self.source.site)(insn.ip()) {
-            Site::Native if insn.is_ip_rel_memory_operand() => self.relative(insn),
+            Site::Native if insn.is_ip_rel_memory_operand() => self.relative(insn, raw),
             Site::Native => self.emit.copy(raw),
             Site::Folded if self.folded(insn) => {}
             Site::Folded | Site::Interpreted => {
@@ -480,13 +502,16 @@ impl<'a> Translator<'a> {
     }
 
     /// `rip`-relative operands name a fixed guest address; host code runs elsewhere.
-    fn relative(&mut self, insn: &Instruction) {
+    fn relative(&mut self, insn: &Instruction, raw: &[u8]) {
         let target = insn.ip_rel_memory_address();
         if insn.code() == Code::Lea_r64_m {
             return self.emit.load_constant(insn.op0_register(), target);
         }
-        if i32::try_from(target as i64).is_ok() {
-            return self.emit.with_absolute(insn, target);
+        if let Ok(short) = i32::try_from(target as i64) {
+            if !self.emit.copy_with_absolute(insn, raw, short) {
+                self.emit.with_absolute(insn, target);
+            }
+            return;
         }
         let scratch = emit::free_register(insn);
         self.spill(&[scratch], 0);
@@ -495,7 +520,7 @@ impl<'a> Translator<'a> {
         self.emit.unspill(scratch);
     }
 
-    /// The operand's address with the bits above [`HALF_BITS`] cleared. `false` if the instruction has no plain operand.
+    /// The operand's address, folded if it is in the kernel half. `false` if the instruction has no plain operand.
     fn folded(&mut self, insn: &Instruction) -> bool {
         if !emit::has_foldable_operand(insn) {
             return false;
@@ -528,11 +553,10 @@ impl<'a> Translator<'a> {
                 self.emit.add_to_stack_pointer(insn.immediate16());
             }
         } else {
-            let load = emit::load_of_operand(insn, Register::RCX);
             if insn.op0_kind() == OpKind::Register {
-                self.emit.instruction(&load);
+                self.emit.move_register(Register::RCX, insn.op0_register());
             } else {
-                self.load_target(insn, &load);
+                self.load_target(insn, &emit::load_of_operand(insn, Register::RCX));
             }
             spilled = self.spill(&[Register::RDX], spilled);
             if insn.flow_control() == FlowControl::IndirectCall {
@@ -564,7 +588,9 @@ impl<'a> Translator<'a> {
             self.emit.unspill(scratch);
             self.mark(before, false);
         } else if let Some(target) = target {
-            if i32::try_from(target as i64).is_ok() {
+            if i32::try_from(target as i64).is_ok() && load.segment_prefix() == Register::None {
+                self.emit.load_absolute(Register::RCX, target as u32);
+            } else if i32::try_from(target as i64).is_ok() {
                 self.emit.with_absolute(load, target);
             } else {
                 self.emit.load_constant(Register::RCX, target);

@@ -73,7 +73,7 @@ fn telling(life: &Life, began: u64) -> String {
     let mut rows = vec![
         ("guest", format!("{}: {}, {MEMORY} of memory", guest.kind, inspect::boot_protocol(guest.boot))),
         ("monitor", format!("{}: {}", life.monitor.monitor, life.monitor.reason)),
-        ("isolation", "a process and a user of its own, no privileges, an empty root".to_owned()),
+        ("isolation", "a process of its own, without privileges, in an empty root".to_owned()),
         ("isolation", "own pid, mount, network, IPC and UTS namespaces".to_owned()),
         ("isolation", format!("{calls} system calls with pinned arguments; any other kills")),
         ("limits", life.ended.limits.to_string()),

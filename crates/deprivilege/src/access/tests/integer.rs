@@ -180,12 +180,50 @@ fn address_uses_the_base_of_fs_and_the_address_size() {
 #[test]
 fn instruction_that_is_not_interpreted_is_refused_by_name() {
     for (code, name) in [
-        (&[0xff_u8, 0x37] as &[u8], "push qword ptr [rdi]"),
-        (&[0xff, 0x17], "call qword ptr [rdi]"),
+        (&[0xff_u8, 0x17] as &[u8], "call qword ptr [rdi]"),
         (&[0x0f, 0x58, 0x07], "addps xmm0,[rdi]"),
         (&[0xc5, 0xf8, 0x10, 0x07], "vmovups xmm0,[rdi]"),
     ] {
         let refusal = rig().access(code).expect_err("a refusal").to_string();
         assert!(refusal.starts_with(name), "{refusal}");
     }
+}
+
+#[test]
+fn operand_is_pushed_and_popped_through_memory() {
+    let mut rig = rig();
+    rig.set("rsp", DATA + 0x100);
+    rig.set("rdi", DATA);
+    rig.bus.poke_u64(DATA, 77);
+
+    assert_eq!(rig.access(&[0xff, 0x37]), Ok(Effect::Next)); // push qword ptr [rdi]
+    assert_eq!(rig.get("rsp"), DATA + 0xf8);
+    assert_eq!(rig.access(&[0x8f, 0x44, 0x24, 0x10]), Ok(Effect::Next)); // pop qword ptr [rsp+16]
+    assert_eq!(rig.get("rsp"), DATA + 0x100);
+    assert_eq!(rig.bus.peek_u64(DATA + 0x110), 77, "relative to the stack pointer behind the pop");
+
+    assert_eq!(rig.access(&[0x6a, 0xff]), Ok(Effect::Next)); // push -1
+    assert_eq!(rig.access(&[0x5c]), Ok(Effect::Next)); // pop rsp
+    assert_eq!(rig.get("rsp"), u64::MAX);
+}
+
+#[test]
+fn table_of_bytes_is_looked_up_at_base_plus_index() {
+    let mut rig = rig();
+    rig.set("rbx", DATA);
+    rig.set("rax", 0x1203);
+    rig.bus.poke_u64(DATA, 0x8877_6655_4433_2211);
+
+    assert_eq!(rig.access(&[0xd7]), Ok(Effect::Next)); // xlat
+    assert_eq!(rig.get("rax"), 0x1244);
+}
+
+#[test]
+fn frame_is_left_to_the_one_before() {
+    let mut rig = rig();
+    rig.set("rbp", DATA + 0x80);
+    rig.bus.poke_u64(DATA + 0x80, 0x1234);
+
+    assert_eq!(rig.access(&[0xc9]), Ok(Effect::Next)); // leave
+    assert_eq!((rig.get("rsp"), rig.get("rbp")), (DATA + 0x88, 0x1234));
 }

@@ -1,0 +1,53 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Rounds of a full and of a quick comparison.
+const ROUNDS: usize = 30;
+const QUICK_ROUNDS: usize = 5;
+
+/// Compares runu with runc, crun and QEMU, side by side in one run
+#[derive(Debug, Parser)]
+#[command(name = "runu-bench", max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// Few rounds: enough to see that everything runs, too few to trust the numbers
+    #[arg(long)]
+    pub(crate) quick: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Fail if a target is missed
+    #[arg(long)]
+    pub(crate) gate: bool,
+
+    /// How many rounds, after one that is not counted
+    #[arg(long, value_name = "N")]
+    runs: Option<usize>,
+
+    /// Milliseconds to wait before each run, in which the kernel ends what it does behind the last one's back
+    #[arg(long, value_name = "MS", default_value_t = 20)]
+    pub(crate) pause: u64,
+
+    /// A `runu` to measure instead of the one that is built now; given twice or more, they are compared
+    #[arg(long, value_name = "FILE")]
+    pub(crate) runu: Vec<PathBuf>,
+
+    /// Measure only what has this in its name, and what the targets compare it with is left out too
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Option<String>,
+
+    /// Measure what standard input names, for a parent in another mount namespace
+    #[arg(long, hide = true)]
+    pub(crate) serve: bool,
+}
+
+impl Arguments {
+    /// How many rounds are counted: at least one.
+    pub(crate) fn rounds(&self) -> usize {
+        self.runs.unwrap_or(if self.quick { QUICK_ROUNDS } else { ROUNDS }).max(1)
+    }
+}

@@ -1,0 +1,17 @@
+//! What a user of `runu` sees of a guest: its console, its end, its time, what signals do to it.
+//!
+//! Every test runs our own guests as files with the built `runu`, and leaves its room clean (`support`).
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod console;
+mod ends;
+mod initrd;
+mod input;
+mod memory;
+mod output;
+mod signals;
+mod time;
+mod users;
+mod verbs;

@@ -1,0 +1,84 @@
+//! Where a guest's console can go, and that a bad reader changes nothing for the guest.
+
+use std::fs::File;
+use std::io::Read;
+
+use rustix::fs::OFlags;
+
+use crate::support::{GuestKind, Room};
+
+/// Attacks on itself that make `hostile` print ten lines each.
+const LONG: [&str; 50] = ["syscall"; 50];
+
+/// What `hostile` prints for [`LONG`], through a file, which takes everything.
+fn long_output(room: &Room) -> Vec<u8> {
+    let kernel = room.guest("hostile", GuestKind::Multiboot);
+    let file = room.path("console");
+    let writer = File::create(&file).expect("the room is ours");
+    let ended = room.finish(room.run(&kernel, &LONG).stdout(writer));
+    ended.assert_quiet(0);
+    std::fs::read(file).expect("the room is ours")
+}
+
+#[test]
+fn output_larger_than_its_pipe_arrives_whole() {
+    let room = Room::new();
+    let expected = long_output(&room);
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
+    let kernel = room.path("hostile-multiboot");
+    let running = room.start(room.run(&kernel, &LONG).stdout(writer));
+    let mut read = Vec::new();
+    reader.read_to_end(&mut read).unwrap();
+    running.wait().assert_quiet(0);
+    assert_eq!((read.len(), read == expected), (expected.len(), true));
+    assert!(read.len() > 4 * 4096, "it never had to wait: {}", read.len());
+}
+
+#[test]
+fn output_larger_than_a_pipe_that_does_not_block_arrives_whole() {
+    let room = Room::new();
+    let expected = long_output(&room);
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
+    rustix::fs::fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+    let kernel = room.path("hostile-multiboot");
+    let running = room.start(room.run(&kernel, &LONG).stdout(writer));
+    let mut read = Vec::new();
+    reader.read_to_end(&mut read).unwrap();
+    running.wait().assert_quiet(0);
+    assert_eq!((read.len(), read == expected), (expected.len(), true));
+}
+
+#[test]
+fn output_without_reader_does_not_end_the_guest() {
+    let room = Room::new();
+    let kernel = room.guest("hello", GuestKind::Multiboot);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    room.finish(room.run(&kernel, &["exit=3"]).stdout(writer)).assert_quiet(3);
+}
+
+#[test]
+fn output_to_a_full_disk_does_not_end_the_guest() {
+    let room = Room::new();
+    let kernel = room.guest("hello", GuestKind::Linux64);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    room.finish(room.run(&kernel, &["exit=3"]).stdout(full)).assert_quiet(3);
+}
+
+#[test]
+fn output_of_a_guest_comes_while_it_runs() {
+    let room = Room::new();
+    let kernel = room.guest("idle", GuestKind::Multiboot);
+    let mut running = room.start(&mut room.run(&kernel, &[]));
+    running.wait_for("ready\r\n");
+    running.stop();
+}
+
+#[test]
+fn standard_error_of_a_guest_that_ends_well_stays_empty() {
+    let room = Room::new();
+    let kernel = room.guest("hello", GuestKind::Multiboot);
+    room.finish(room.run(&kernel, &[]).stdout(std::process::Stdio::null())).assert_quiet(0);
+}
