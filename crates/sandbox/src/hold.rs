@@ -164,6 +164,8 @@ fn wait_for_start(plan: &init::Plan<'_>, hold: &Hold<'_>) -> Result<Pid, c_int> 
                 Ok(guest) => {
                     hold.witness.started();
                     Message::Reached(Stage::Ready).send_to_peer(peer.as_fd());
+                    // `release` closes every number that is not kept; this one must have no owner by then.
+                    drop(peer);
                     release(hold);
                     return Ok(guest);
                 }
