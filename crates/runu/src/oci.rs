@@ -10,8 +10,8 @@ mod verbs;
 
 use std::{
     env,
-    ffi::OsString,
-    fs::OpenOptions,
+    ffi::{OsStr, OsString},
+    fs::{self, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
 };
@@ -99,8 +99,52 @@ impl Runner {
     }
 }
 
-/// Where state is unless `--root` says otherwise.
+/// Where state is unless `--root` says otherwise; the rule is runc's (main.go, `shouldHonorXDGRuntimeDir`).
 fn default_root() -> PathBuf {
-    let ours = env::var_os("XDG_RUNTIME_DIR").filter(|_| !rustix::process::geteuid().is_root());
+    // Without a /proc there are no user namespaces to speak of.
+    let uid_map = fs::read_to_string("/proc/self/uid_map").unwrap_or_else(|_| INITIAL_MAP.to_owned());
+    let user = env::var_os("USER");
+    let ours = env::var_os("XDG_RUNTIME_DIR")
+        .filter(|directory| !directory.is_empty())
+        .filter(|_| is_ordinary(rustix::process::geteuid().is_root(), &uid_map, user.as_deref()));
     ours.map_or_else(|| PathBuf::from("/run/runu"), |directory| Path::new(&directory).join("runu"))
+}
+
+/// The map of the initial user namespace (user_namespaces(7)): every id is itself.
+const INITIAL_MAP: &str = "0 0 4294967295";
+
+/// Whether an ordinary user calls, as themselves or as root of a user namespace: Podman calls from one and leaves `USER`
+/// as it was. Where that says `root`, root made the namespace.
+fn is_ordinary(is_root: bool, uid_map: &str, user: Option<&OsStr>) -> bool {
+    let is_initial = uid_map.split_ascii_whitespace().eq(INITIAL_MAP.split(' '));
+    !is_root || !is_initial && user.is_none_or(|user| user != "root")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INITIAL: &str = "         0          0 4294967295\n";
+    const ROOTLESS: &str = "         0       1000          1\n         1     100000      65536\n";
+
+    #[test]
+    fn user_who_is_not_root_has_state_of_their_own() {
+        assert!(is_ordinary(false, INITIAL, None));
+    }
+
+    #[test]
+    fn root_of_the_host_has_state_in_run_whoever_became_it() {
+        assert!(!is_ordinary(true, INITIAL, Some(OsStr::new("ada"))));
+    }
+
+    #[test]
+    fn root_of_a_users_namespace_has_the_users_state() {
+        assert!(is_ordinary(true, ROOTLESS, Some(OsStr::new("ada"))));
+        assert!(is_ordinary(true, ROOTLESS, None));
+    }
+
+    #[test]
+    fn root_of_roots_namespace_has_state_in_run() {
+        assert!(!is_ordinary(true, ROOTLESS, Some(OsStr::new("root"))));
+    }
 }
