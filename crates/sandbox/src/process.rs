@@ -68,7 +68,7 @@ pub struct Replacement {
     pub path: CString,
     /// Its arguments; the first is its name.
     pub argv: Vec<CString>,
-    /// Whether it is to have the default disposition of SIGPIPE, which `std` replaces before `main`.
+    /// Whether it is to have the default disposition of SIGPIPE, which this one ignores.
     pub default_broken_pipe: bool,
 }
 
