@@ -11,20 +11,23 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::process::Process;
 use super::running::wait_for_end;
 
 /// How long something that was killed from outside may take to disappear.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(2);
 
-/// All that is left of the programs in these process groups that worked in this folder.
+/// All that is left of the programs in these process groups that worked in this folder. Processes are ended.
 pub(crate) fn of_programs(groups: &[Pid], folder: &Path) -> Vec<String> {
     let mut left = Vec::new();
-    for group in groups {
-        let processes = Process::group(*group).into_iter().filter(|process| !is_ending(process));
-        left.extend(processes.map(|process| format!("process {process:?}")));
+    for process in
+        groups.iter().flat_map(|group| Process::group(*group)).filter(|process| !is_ending(process))
+    {
+        left.push(format!("process {process:?}"));
+        // Fails only if it has ended meanwhile.
+        let _ = rustix::process::kill_process(process.pid, Signal::KILL);
     }
     left.extend(control_groups(groups).iter().map(|path| format!("control group {}", path.display())));
     left.extend(mounts(folder));
