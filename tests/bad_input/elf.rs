@@ -70,7 +70,7 @@ fn kernel_cut_anywhere_is_refused() {
 
 #[test]
 fn kernel_for_another_architecture_is_refused_by_its_name() {
-    for (machine, name) in [(183_u16, "arm64"), (243, "riscv"), (22, "s390x"), (21, "ppc64")] {
+    for (machine, name) in [(183_u16, "arm64"), (243, "riscv"), (22, "s390"), (21, "ppc64")] {
         let cause = format!("the file is for another architecture: {name}");
         assert_patch_refused(
             elf64::MACHINE,

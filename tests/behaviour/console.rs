@@ -137,20 +137,21 @@ fn command_line_of_the_greatest_length_arrives_whole() {
 
 #[test]
 fn processor_of_either_kind_passes_the_guest_s_own_checks() {
-    assert_checks_pass("cpu");
+    // `sysret` goes to privilege level 3, which LIMITATIONS.md excludes.
+    assert_checks_pass("cpu", &["-sysret"]);
 }
 
 #[test]
 fn page_tables_of_either_kind_pass_the_guest_s_own_checks() {
-    assert_checks_pass("paging");
+    assert_checks_pass("paging", &[]);
 }
 
 /// Runs a guest that prints a line for each of its checks and ends with the number of failures.
-fn assert_checks_pass(name: &str) {
+fn assert_checks_pass(name: &str, arguments: &[&str]) {
     for kind in BOTH_KINDS {
         let room = Room::new();
         let kernel = room.guest(name, kind);
-        let ended = room.finish(&mut room.run(&kernel, &[]));
+        let ended = room.finish(&mut room.run(&kernel, arguments));
         let lines = ended.lines();
         let (last, checks) = lines.split_last().expect("it prints");
         assert!(checks.iter().all(|line| line.starts_with("ok ")), "{ended:#?}");

@@ -144,6 +144,20 @@ fn guest_with_a_rare_privileged_instruction_survives_it() {
 }
 
 #[test]
+fn guest_dropping_to_privilege_3_is_told_with_instruction_address_and_symbol() {
+    for kind in BOTH_KINDS {
+        let room = Room::new();
+        let kernel = room.guest("cpu", kind);
+        let ended = room.finish(&mut room.run(&kernel, &["sysret"]));
+        let error = "error: the guest needs what the process monitor cannot represent: \
+                     sysretq: code at privilege level 3 inside the guest at 0x";
+        ended.assert_error(NOT_REPRESENTED, error);
+        assert!(ended.stderr.contains(" in cpu::syscalls::sysret+0x"), "no symbol: {ended:?}");
+        assert!(ended.stderr.contains("\nhint: "), "{ended:?}");
+    }
+}
+
+#[test]
 fn guest_single_stepping_is_told_with_instruction_address_and_symbol() {
     for kind in BOTH_KINDS {
         let room = Room::new();

@@ -16,6 +16,7 @@ fn guests_of_either_kind_run_for_every_user() {
                 let kernel = room.guest(name, kind);
                 let ended = room.finish(room.runu_as(user, &["run"]).arg(kernel));
                 assert_eq!(ended.status(), status, "{user:?} {ended:?}");
+                assert!(!ended.stdout.is_empty(), "{user:?} {ended:?}");
             }
         }
     }

@@ -25,22 +25,22 @@ pub(crate) fn life(guest: &Guest) -> Life {
     Life { console: ended.stdout, end }
 }
 
-/// The end as `--debug` tells it.
+/// The end as `--debug` tells it, which the status must confirm.
+#[track_caller]
 fn end(ended: &Ended) -> End {
     let told = |text| ended.stderr.contains(text);
-    match ended.stderr.lines().find_map(|line| line.strip_prefix("debug: end: ")) {
-        Some("powered off") => End::PowerOff,
-        Some("crashed") if told("triple fault") => End::TripleFault,
+    let word = ended.stderr.lines().find_map(|line| line.strip_prefix("debug: end: ")).unwrap_or_default();
+    let code = word.strip_prefix("exit code ").and_then(|code| code.parse::<u8>().ok());
+    let (end, status) = match (word, code) {
+        ("powered off", _) => (End::PowerOff, 0),
+        ("crashed", _) if told("triple fault") => (End::TripleFault, 134),
         // `runu` ends a guest that can never wake up.
-        Some("crashed") if told("interrupts off") => End::None,
-        Some("crashed") => End::Crash,
-        Some("stopped by the monitor") => End::Stopped,
-        other => match other
-            .and_then(|end| end.strip_prefix("exit code "))
-            .and_then(|code| code.parse::<u8>().ok())
-        {
-            Some(code) => End::Exit(code & 0x7f),
-            None => panic!("{ended:?}"),
-        },
-    }
+        ("crashed", _) if told("interrupts off") => (End::None, 134),
+        ("crashed", _) => (End::Crash, 134),
+        ("stopped by the monitor", _) => (End::Stopped, 70),
+        (_, Some(code)) => (End::Exit(code & 0x7f), i32::from(code)),
+        _ => panic!("{ended:?}"),
+    };
+    assert_eq!(ended.status(), status, "{ended:?}");
+    end
 }

@@ -18,7 +18,11 @@ const WITNESS: &str = "witness";
 /// Status of a process that its filter killed.
 const FILTERED: i32 = 159;
 
-/// Calls by number, in hexadecimal, with arguments, and what they would do.
+/// Statuses of a process that broke itself: the monitor noticed, the guest crashed, a signal, the filter.
+const BROKEN: [i32; 4] = [70, 134, 139, FILTERED];
+
+/// Calls by number, in hexadecimal, with arguments, and what they would do. Should one be made after all, it does no harm:
+/// signals are number 0, which only asks whether a process is there.
 const FORBIDDEN: &[(&str, &str)] = &[
     ("3b:{text}:0:0", "execve"),
     ("142:1:{text}:0:0:1000", "execveat of standard output"),
@@ -50,10 +54,10 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("10:1:5412:{text}", "ioctl TIOCSTI"),
     ("48:1:4:0", "fcntl"),
     ("20:1", "dup"),
-    ("3e:1:9", "kill the supervisor"),
-    ("3e:ffffffffffffffff:9", "kill everybody"),
-    ("ea:1:1:9", "tgkill"),
-    ("81:1:9:{text}", "rt_sigqueueinfo"),
+    ("3e:1:0", "kill the supervisor"),
+    ("3e:ffffffffffffffff:0", "kill everybody"),
+    ("ea:1:1:0", "tgkill"),
+    ("81:1:0:{text}", "rt_sigqueueinfo"),
     ("1b2:1:0", "pidfd_open"),
     ("136:1:{text}:1:{text}:1:0", "process_vm_readv"),
     ("137:1:{text}:1:{text}:1:0", "process_vm_writev"),
@@ -188,7 +192,10 @@ fn guest_that_destroys_the_monitor_s_books_ends_and_takes_nothing_along() {
             let room = Room::new();
             let kernel = room.guest("hostile", kind);
             let ended = room.finish(&mut room.run(&kernel, &[&format!("overwrite={range}")]));
-            assert!(ended.status() != 0 || ended.stdout.ends_with(b"done\r\n"), "{range}: {ended:?}");
+            // It may not need again what is destroyed.
+            let unharmed = ended.status() == 0 && ended.stdout.ends_with(b"done\r\n");
+            let broken = BROKEN.contains(&ended.status()) && ended.stderr.starts_with("error: ");
+            assert!(unharmed || broken, "{range}: {ended:?}");
         }
     }
 }

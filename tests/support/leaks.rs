@@ -1,32 +1,40 @@
 //! What programs can leave behind, and where to look for it.
 //!
 //! Processes are found by their process group, control groups by the number of the `runu` that made them: both are of one
-//! test, whatever else runs meanwhile. Mounts and links are found by `runu`'s name. Descriptors belong to the process of
-//! all tests, which run side by side, so they are counted when no test is running.
+//! test, whatever else runs meanwhile. A group that was there before the test is someone else's, of a number that was used
+//! before. Mounts and links are found by `runu`'s name. Descriptors belong to the process of all tests, which run side by
+//! side, so they are counted when no test is running.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::process::Process;
 use super::running::wait_for_end;
 
 /// How long something that was killed from outside may take to disappear.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(2);
 
-/// All that is left of the programs in these process groups that worked in this folder.
-pub(crate) fn of_programs(groups: &[Pid], folder: &Path) -> Vec<String> {
+/// All that is left of the programs in these process groups that worked in this folder, but for control groups that were
+/// there before. It is cleared away.
+pub(crate) fn of_programs(groups: &[Pid], folder: &Path, before: &BTreeSet<PathBuf>) -> Vec<String> {
     let mut left = Vec::new();
-    for group in groups {
-        let processes = Process::group(*group).into_iter().filter(|process| !is_ending(process));
-        left.extend(processes.map(|process| format!("process {process:?}")));
+    for process in
+        groups.iter().flat_map(|group| Process::group(*group)).filter(|process| !is_ending(process))
+    {
+        left.push(format!("process {process:?}"));
+        // Fails only if it has ended meanwhile.
+        let _ = rustix::process::kill_process(process.pid, Signal::KILL);
     }
-    left.extend(control_groups(groups).iter().map(|path| format!("control group {}", path.display())));
+    for path in own_control_groups(groups).difference(before) {
+        left.push(format!("control group {}", path.display()));
+        // What cannot be removed has been told of.
+        let _ = fs::remove_dir(path);
+    }
     left.extend(mounts(folder));
     left.extend(links());
     left
@@ -40,23 +48,29 @@ fn is_ending(process: &Process) -> bool {
     orphan && rustix::process::pidfd_open(process.pid, PidfdFlags::empty()).map_or(true, ended)
 }
 
-/// Control groups of these `runu`s, in every hierarchy.
-fn control_groups(programs: &[Pid]) -> Vec<PathBuf> {
-    fn search(folder: &Path, names: &[OsString], found: &mut Vec<PathBuf>) {
+/// The control groups of every `runu`, in every hierarchy.
+pub(crate) fn control_groups() -> BTreeSet<PathBuf> {
+    fn search(folder: &Path, found: &mut BTreeSet<PathBuf>) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                if names.contains(&entry.file_name()) {
-                    found.push(entry.path());
+                if entry.file_name().as_encoded_bytes().starts_with(b"runu-") {
+                    found.insert(entry.path());
                 }
-                search(&entry.path(), names, found);
+                search(&entry.path(), found);
             }
         }
     }
-    let names: Vec<OsString> =
-        programs.iter().map(|pid| format!("runu-{}", pid.as_raw_nonzero()).into()).collect();
-    let mut found = Vec::new();
-    search(Path::new("/sys/fs/cgroup"), &names, &mut found);
+    let mut found = BTreeSet::new();
+    search(Path::new("/sys/fs/cgroup"), &mut found);
     found
+}
+
+/// The control groups of these `runu`s.
+fn own_control_groups(programs: &[Pid]) -> BTreeSet<PathBuf> {
+    let names: Vec<String> = programs.iter().map(|pid| format!("runu-{}", pid.as_raw_nonzero())).collect();
+    let mut groups = control_groups();
+    groups.retain(|path| names.iter().any(|name| path.ends_with(name)));
+    groups
 }
 
 /// Removes the control groups of these `runu`s when the processes in them have ended.
@@ -64,7 +78,7 @@ pub(crate) fn remove_control_groups(programs: &[Pid]) {
     for process in programs.iter().flat_map(|pid| Process::group(*pid)) {
         assert!(is_ending(&process), "{process:?} goes on");
     }
-    for path in control_groups(programs) {
+    for path in own_control_groups(programs) {
         fs::remove_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 }

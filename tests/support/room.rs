@@ -1,6 +1,7 @@
 //! The place of one test.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -22,6 +23,7 @@ pub(crate) struct Room {
     folder: Option<TempDir>,
     started: RefCell<Vec<Pid>>,
     watch: Option<Watch>,
+    control_groups: BTreeSet<PathBuf>,
 }
 
 /// Name of the folder that programs are told to put their temporary files into, and that must be empty at the end.
@@ -36,7 +38,8 @@ impl Room {
         // An ordinary user has to get in.
         set_mode(folder.path(), 0o755);
         set_mode(&folder.path().join(EMPTY), 0o777);
-        Self { folder: Some(folder), started: RefCell::default(), watch }
+        let control_groups = leaks::control_groups();
+        Self { folder: Some(folder), started: RefCell::default(), watch, control_groups }
     }
 
     fn folder(&self) -> &Path {
@@ -120,7 +123,7 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        let mut left = leaks::of_programs(&self.started.borrow(), self.folder());
+        let mut left = leaks::of_programs(&self.started.borrow(), self.folder(), &self.control_groups);
         let files = fs::read_dir(self.path(EMPTY)).into_iter().flatten().flatten();
         left.extend(files.map(|file| format!("file {:?}", file.path())));
         drop(self.folder.take());

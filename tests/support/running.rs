@@ -27,6 +27,7 @@ pub(crate) struct Running {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     deadline: Instant,
+    waited: bool,
 }
 
 /// A piece of output.
@@ -50,7 +51,7 @@ impl Running {
             thread::spawn(move || read_all(pipe, Output::Stderr, &sender));
         }
         let deadline = Instant::now() + LIMIT;
-        Self { child, pidfd, output, stdout: Vec::new(), stderr: Vec::new(), deadline }
+        Self { child, pidfd, output, stdout: Vec::new(), stderr: Vec::new(), deadline, waited: false }
     }
 
     /// The program's process, whose number is also its group's.
@@ -99,6 +100,7 @@ impl Running {
         };
         assert!(in_time, "no end within {LIMIT:?}: {}", self.so_far());
         let how = self.child.wait().expect("it is our child");
+        self.waited = true;
         let stderr = String::from_utf8_lossy(&self.stderr).into_owned();
         Ended { how, stdout: std::mem::take(&mut self.stdout), stderr }
     }
@@ -150,7 +152,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
+        if !self.waited {
             self.kill_group();
             // The only error is that it was waited for.
             let _ = self.child.wait();

@@ -14,7 +14,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("crates/process/src/entry.rs", "the doors between translated code and the monitor, in assembly"),
     ("crates/process/src/host.rs", "raw system calls of the guest's process, and memory at fixed addresses"),
     ("crates/process/src/lib.rs", "takes over the descriptors that the guest's process is started with"),
-    ("crates/process/src/monitor.rs", "the Rust side of the doors: one context at a fixed address"),
+    ("crates/process/src/monitor/doors.rs", "the Rust side of the doors: one context at a fixed address"),
     ("crates/process/src/tsc.rs", "reads the time-stamp counter"),
     ("crates/runu/src/main.rs", "the symbol that the C library calls"),
     ("crates/runu/src/stdio.rs", "learns which of descriptors 0, 1 and 2 are open; ignores SIGPIPE"),

@@ -145,9 +145,9 @@ global_asm!(
     resume = const at!(resume),
     far_resume = const at!(far_resume),
     components = const FPU_COMPONENTS,
-    exit = sym crate::monitor::on_exit,
-    signalled_call = sym crate::monitor::on_noted_signal,
-    on_signal = sym crate::monitor::on_signal,
+    exit = sym crate::monitor::doors::on_exit,
+    signalled_call = sym crate::monitor::doors::on_noted_signal,
+    on_signal = sym crate::monitor::doors::on_signal,
 );
 
 unsafe extern "C" {

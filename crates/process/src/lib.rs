@@ -7,8 +7,8 @@
 //! Architecture Invariant: nothing here knows containers, images or the process's parents; what it needs are the
 //! descriptors in [`descriptor`].
 //!
-//! `unsafe` is confined to `entry.rs` (the doors in assembly), `host.rs` (raw system calls) and the doors' Rust side at
-//! the end of `monitor.rs`.
+//! `unsafe` is confined to `entry.rs` (the doors in assembly), `host.rs` (raw system calls) and
+//! `monitor/doors.rs` (their Rust side).
 
 mod board;
 mod cache;
