@@ -5,12 +5,12 @@
 //! it remembers a closed stdout, so that a command whose output has nowhere to go can say so instead of losing it.
 
 use std::{
-    fs::File,
     io::{self, Write},
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use runu_core::{Blame, Blamed, Printable};
+use rustix::fs::{Mode, OFlags};
 
 /// Whether standard output was closed when the process began.
 static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
@@ -23,7 +23,8 @@ pub(crate) fn prepare() {
         if closed {
             // The lowest free number is this one: all below are open. It stays open for the life of the process. Without
             // a /dev there is nothing to put there, and the sandbox will refuse for the same reason.
-            let _ = File::options().read(true).write(true).open("/dev/null").map(std::mem::forget);
+            // Exec keeps it, or the number would be free again in the guest's process.
+            let _ = rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty()).map(std::mem::forget);
         }
         if number == libc::STDOUT_FILENO {
             STDOUT_WAS_CLOSED.store(closed, Ordering::Relaxed);
