@@ -132,7 +132,10 @@ fn dependencies(root: &Path) -> Outcome {
 
 /// All tests of the workspace, counted from what their harnesses print.
 fn tests(root: &Path) -> Outcome {
-    let mut command = Command::new("cargo");
+    // In the background of a shell or under nohup, signals are ignored, and what ignores them hands that on (signal(7)):
+    // runu honours it, so tests that send it signals need the usual dispositions.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,QUIT", "cargo"]);
     command.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]).current_dir(root);
     match spawn_with_output(command) {
         Ok((child, output)) => count(child, BufReader::new(output)),
