@@ -20,7 +20,9 @@ impl runu_core::Blamed for ResourcesError {
 /// # Errors
 /// They are malformed.
 pub fn resources_from_json(json: &[u8]) -> Result<Resources, ResourcesError> {
-    let resources: LinuxResources = serde_json::from_slice(json)?;
+    // An object first: serde would also take the fields as a list.
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(json)?;
+    let resources: LinuxResources = serde_json::from_value(object.into())?;
     Ok(self::resources(Some(&resources)))
 }
 
