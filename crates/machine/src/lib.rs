@@ -13,6 +13,9 @@
 pub mod boot;
 mod devices;
 mod memory;
+mod pci;
+mod virtio;
 
 pub use devices::{Console, Nanos, Pc, PortSize, Power, WallClock};
 pub use memory::{GuestMemory, MemoryError, OutOfRam, Region};
+pub use virtio::{Cards, Mac, Net, Place, Wire, WireError};

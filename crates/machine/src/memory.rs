@@ -336,7 +336,7 @@ impl GuestMemory {
 
     /// The monitor's view of `len` bytes at `addr`, all in one region.
     #[inline]
-    fn slice(&self, addr: GuestAddr, len: usize) -> Result<VolatileSlice<'_>, OutOfRam> {
+    pub(crate) fn slice(&self, addr: GuestAddr, len: usize) -> Result<VolatileSlice<'_>, OutOfRam> {
         let out_of_ram = OutOfRam { addr, len: len as u64 };
         let offset = usize::try_from(self.file_offset(addr, len as u64)?).map_err(|_| out_of_ram)?;
         self.map.get_slice(offset, len).map_err(|_| out_of_ram)

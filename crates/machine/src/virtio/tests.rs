@@ -1,0 +1,234 @@
+//! What every card does, and what a network card does, over both transports.
+
+use runu_core::{
+    BootProtocol::{Linux64, Multiboot},
+    GuestAddr,
+};
+
+use super::harness::{Driver, MAC};
+
+const BOTH: [runu_core::BootProtocol; 2] = [Multiboot, Linux64];
+
+/// `DEVICE_NEEDS_RESET`.
+const NEEDS_RESET: u32 = 0x40;
+
+#[test]
+fn card_is_found_with_its_address_and_mtu() {
+    for boot in BOTH {
+        let mut driver = Driver::new(boot);
+        let config: Vec<u8> = (0..12).map(|offset| driver.config(offset)).collect();
+        assert_eq!(config, [&MAC[..], &[1, 0, 1, 0, 0xdc, 0x05]].concat());
+    }
+    let mut mmio = Driver::new(Linux64);
+    let found = [0, 4, 8].map(|register| mmio.read(register));
+    assert_eq!(found, [0x7472_6976, 2, 1]);
+    let mut pci = Driver::new(Multiboot);
+    pci.out(0xcf8, 4, 0x8000_0800);
+    assert_eq!(pci.input(0xcfc, 4), 0x1000_1af4);
+    pci.out(0xcf8, 4, 0x8000_083c);
+    assert_eq!(pci.input(0xcfc, 2), 0x0105);
+}
+
+#[test]
+fn slot_without_a_card_is_empty() {
+    let mut pci = Driver::new(Multiboot);
+    pci.out(0xcf8, 4, 0x8000_1000);
+    assert_eq!(pci.input(0xcfc, 4), 0xffff_ffff);
+    let mut mmio = Driver::new(Linux64);
+    assert!(!mmio.cards.read_memory(GuestAddr(0xfeb0_0200), &mut [0; 4]));
+}
+
+#[test]
+fn base_address_told_all_ones_tells_its_size_and_moves() {
+    let mut pci = Driver::new(Multiboot);
+    pci.out(0xcf8, 4, 0x8000_0810);
+    pci.out(0xcfc, 4, 0xffff_ffff);
+    assert_eq!(pci.input(0xcfc, 4), 0xffc1);
+    pci.out(0xcfc, 4, 0xd001);
+    assert_eq!(pci.input(0xd000 + 12, 2), 256);
+}
+
+#[test]
+fn frame_sent_reaches_the_wire_without_its_header() {
+    for boot in BOTH {
+        let mut driver = Driver::ready(boot);
+        driver.send(3, b"a frame");
+        assert_eq!(*driver.wire.sent.borrow(), [b"a frame"]);
+        assert_eq!(driver.used(1), Some((3, 0)));
+        assert!(driver.line());
+        assert_eq!(driver.take_interrupt(), 1);
+        assert!(!driver.line());
+    }
+}
+
+#[test]
+fn frame_in_several_buffers_is_sent_as_one() {
+    for boot in BOTH {
+        let mut driver = Driver::ready(boot);
+        driver.memory.write(GuestAddr(0x20_0000), &[0; 12]).unwrap();
+        driver.memory.write(GuestAddr(0x21_0000), b"one ").unwrap();
+        driver.memory.write(GuestAddr(0x22_0000), b"two").unwrap();
+        let header = driver.header_len() as u32;
+        driver.put(1, 0, &[(0x20_0000, header, false), (0x21_0000, 4, false), (0x22_0000, 3, false)]);
+        driver.kick(1);
+        assert_eq!(*driver.wire.sent.borrow(), [b"one two"]);
+    }
+}
+
+#[test]
+fn frame_on_a_busy_wire_waits_for_its_turn() {
+    let mut driver = Driver::ready(Linux64);
+    *driver.wire.busy.borrow_mut() = true;
+    driver.send(0, b"first");
+    driver.send(1, b"second");
+    assert_eq!(driver.used(1), None);
+
+    *driver.wire.busy.borrow_mut() = false;
+    driver.cards.poll(&driver.memory);
+
+    assert_eq!(*driver.wire.sent.borrow(), [&b"first"[..], b"second"]);
+}
+
+#[test]
+fn frame_that_arrives_fills_the_drivers_buffer_behind_a_header() {
+    for boot in BOTH {
+        let mut driver = Driver::ready(boot);
+        driver.put(0, 7, &[(0x30_0000, 2048, true)]);
+        driver.kick(0);
+        assert_eq!(driver.used(0), None);
+        driver.cards.take_written();
+
+        driver.wire.arriving.borrow_mut().push_back(b"from outside".to_vec());
+        driver.cards.poll(&driver.memory);
+
+        let header = driver.header_len();
+        assert_eq!(driver.used(0), Some((7, header as u32 + 12)));
+        let mut bytes = vec![0; header + 12];
+        driver.memory.read(GuestAddr(0x30_0000), &mut bytes).unwrap();
+        assert_eq!(bytes[header..], *b"from outside");
+        if boot == Linux64 {
+            assert_eq!(bytes[..header], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+        }
+        assert!(driver.cards.take_written().contains(&0x30_0000));
+    }
+}
+
+#[test]
+fn frame_too_long_for_the_drivers_buffer_is_lost_and_the_next_is_not() {
+    let mut driver = Driver::ready(Linux64);
+    driver.put(0, 0, &[(0x30_0000, 64, true)]);
+    driver.wire.arriving.borrow_mut().extend([vec![1; 100], vec![2; 10]]);
+    driver.kick(0);
+    assert_eq!(driver.used(0), Some((0, 22)));
+}
+
+#[test]
+fn driver_that_wants_no_interrupt_gets_none() {
+    let mut driver = Driver::ready(Linux64);
+    driver.refuse_interrupts(1);
+    driver.send(0, b"x");
+    assert!(driver.used(1).is_some() && !driver.line());
+}
+
+#[test]
+fn card_that_was_reset_does_nothing_until_it_is_set_up_again() {
+    for boot in BOTH {
+        let mut driver = Driver::ready(boot);
+        driver.send(0, b"before");
+        driver.reset();
+        assert!(!driver.line());
+        driver.send(0, b"between");
+        driver.reset();
+        driver.set_up();
+        driver.send(0, b"after");
+        assert_eq!(*driver.wire.sent.borrow(), [&b"before"[..], b"after"]);
+    }
+}
+
+#[test]
+fn features_that_are_not_offered_are_refused() {
+    let mut driver = Driver::new(Linux64);
+    driver.write(0x24, 1);
+    driver.write(0x20, 1 | 1 << 30);
+    driver.set_status(1 | 2 | 8);
+    assert_eq!(driver.status() & 8, 0);
+}
+
+#[test]
+fn chain_that_loops_or_leaves_memory_or_never_ends_does_no_harm() {
+    for boot in BOTH {
+        for (addr, len, next) in
+            [(0x20_0000, 64, 0), (u64::MAX - 8, 64, 1), (0x3f_fff0, 0x1000, 1), (0, u32::MAX, 0)]
+        {
+            let mut driver = Driver::ready(boot);
+            driver.put_descriptor(1, 0, addr, len, 1, next);
+            driver.offer(1, 0);
+            driver.kick(1);
+            // Whatever became of it, a reset mends it.
+            driver.reset();
+            driver.set_up();
+            driver.send(0, b"well");
+            assert_eq!(driver.wire.sent.borrow().last().unwrap(), b"well");
+        }
+    }
+}
+
+#[test]
+fn ring_that_claims_more_than_it_holds_breaks_the_card_until_it_is_reset() {
+    for boot in BOTH {
+        let mut driver = Driver::ready(boot);
+        driver.set_available(1, 40_000);
+        driver.kick(1);
+        assert_eq!(driver.status() & NEEDS_RESET, NEEDS_RESET);
+        assert!(driver.line());
+        driver.reset();
+        assert_eq!(driver.status(), 0);
+    }
+}
+
+#[test]
+fn queue_that_lies_outside_of_memory_is_never_served() {
+    let mut driver = Driver::new(Linux64);
+    driver.set_status(1 | 2);
+    driver.write(0x24, 1);
+    driver.write(0x20, 1);
+    driver.set_status(1 | 2 | 8);
+    for register in [0x80, 0x84, 0x90, 0x94, 0xa0, 0xa4] {
+        driver.write(register, 0xffff_fff0);
+    }
+    driver.write(0x44, 1);
+    driver.set_status(1 | 2 | 8 | 4);
+    driver.kick(0);
+    driver.kick(77);
+    driver.cards.poll(&driver.memory);
+    assert!(driver.wire.sent.borrow().is_empty());
+}
+
+proptest::proptest! {
+    /// A guest may write anything anywhere at any time.
+    #[test]
+    fn registers_written_at_random_never_panic(
+        pci in proptest::bool::ANY,
+        writes in proptest::collection::vec((0_u64..0x140, 0_u8..3, proptest::num::u32::ANY), 1..200),
+        memory in proptest::collection::vec(proptest::num::u8::ANY, 4096),
+    ) {
+        let mut driver = Driver::ready(if pci { Multiboot } else { Linux64 });
+        for at in [0x10_0000, 0x10_1000, 0x11_0000] {
+            driver.memory.write(GuestAddr(at), &memory).unwrap();
+        }
+        driver.wire.arriving.borrow_mut().extend(vec![vec![9; 60]; 20]);
+        for (at, size, value) in writes {
+            if pci {
+                let port = if at > 0x100 { 0xcf8 + (at & 7) as u16 } else { 0xc000 + at as u16 };
+                let size = [crate::PortSize::Byte, crate::PortSize::Word, crate::PortSize::Dword][size as usize];
+                driver.cards.write_port(port, size, value, &driver.memory);
+                driver.cards.read_port(port, size);
+            } else {
+                let len = 1 << size;
+                driver.cards.write_memory(GuestAddr(0xfeb0_0000 + at), &value.to_le_bytes()[..len], &driver.memory);
+                driver.cards.read_memory(GuestAddr(0xfeb0_0000 + at), &mut vec![0; len]);
+            }
+            driver.cards.poll(&driver.memory);
+        }
+    }
+}
