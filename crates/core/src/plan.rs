@@ -42,4 +42,15 @@ pub struct Plan {
     pub memory: Bytes,
     /// Length of the initrd, if there is one.
     pub initrd: Option<Bytes>,
+    /// The network card, if there is one.
+    pub network: Option<NetworkCard>,
+}
+
+/// A network card as its guest sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkCard {
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// The longest packet it takes, in bytes, without the Ethernet header.
+    pub mtu: u16,
 }

@@ -19,7 +19,8 @@ const FIRST_PIECE: Bytes = Bytes(0x7000_0000);
 /// Memory is given in pages, and the initrd starts on one.
 const PAGE: u64 = 4096;
 
-/// Makes the plan for a guest with `memory` bytes of RAM, and an initrd of that length if there is one.
+/// Makes the plan for a guest with `memory` bytes of RAM, and an initrd of that length if there is one. It has no network
+/// card: that is for the caller to add.
 ///
 /// # Errors
 ///
@@ -61,6 +62,7 @@ pub fn plan(
         command_line: command_line.into_bytes(),
         memory,
         initrd,
+        network: None,
     })
 }
 

@@ -2,11 +2,13 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use runu_core::GuestAddr;
+use runu_core::{BootProtocol, GuestAddr, NetworkCard};
 use runu_deprivilege::bus::Bus;
-use runu_machine::{Console, GuestMemory, Nanos, Pc, PortSize, Power, WallClock};
+use runu_machine::{
+    Cards, Console, GuestMemory, Mac, Nanos, Net, Pc, PortSize, Power, WallClock, Wire, WireError,
+};
 
-use crate::host;
+use crate::{descriptor, host};
 
 /// The container's standard output as a console.
 pub(crate) struct StandardOutput {
@@ -75,6 +77,26 @@ impl StandardInput {
     }
 }
 
+/// The socket that the guest's frames go through.
+#[derive(Debug)]
+struct Socket;
+
+impl Wire for Socket {
+    fn send(&mut self, frame: &[u8]) -> Result<(), WireError> {
+        host::send(descriptor::NETWORK, frame).map_err(|_| WireError::Lost)
+    }
+
+    fn receive(&mut self, into: &mut [u8]) -> Result<usize, WireError> {
+        host::receive(descriptor::NETWORK, into).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => WireError::Busy,
+            _ => WireError::Lost,
+        })
+    }
+}
+
+/// How long frames wait at most while the guest is busy and uses devices: looking for them costs a system call.
+const NETWORK_PAUSE_NS: u64 = 20_000;
+
 /// The serial port's data.
 const SERIAL: u16 = 0x3f8;
 
@@ -89,6 +111,9 @@ const INPUT_PORTS: [u16; 3] = [SERIAL, 0x3fa, 0x3fd];
 pub(crate) struct Board {
     pub(crate) memory: GuestMemory,
     pub(crate) pc: Pc<StandardOutput>,
+    cards: Cards,
+    /// When it was last looked for frames, in nanoseconds of `CLOCK_MONOTONIC`; `None` without a network card.
+    network: Option<u64>,
     input: StandardInput,
     /// What the guest asked of the power switch.
     pub(crate) power: Option<Power>,
@@ -102,13 +127,20 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    pub(crate) fn new(memory: GuestMemory) -> Self {
+    pub(crate) fn new(memory: GuestMemory, boot: BootProtocol, network: Option<NetworkCard>) -> Self {
         let unix_ns_at_zero = host::wall_clock().cast_signed() - host::now().cast_signed();
         let first_output = Rc::new(Cell::new(0));
         let due = Rc::new(Cell::new(None));
         let console = StandardOutput { first_output: Rc::clone(&first_output), due: Rc::clone(&due) };
+        let mut cards = Cards::new(boot);
+        if let Some(NetworkCard { mac, mtu }) = network {
+            // There is a slot: it is the first card.
+            let _ = Net::new(Socket, Mac(mac), mtu).plug(&mut cards);
+        }
         Board {
             memory,
+            cards,
+            network: network.map(|_| 0),
             pc: Pc::new(console, WallClock { unix_ns_at_zero }),
             input: StandardInput { ended: false, looked: 0 },
             power: None,
@@ -131,6 +163,9 @@ impl Board {
     pub(crate) fn tick(&mut self) {
         let now = host::now();
         self.pc.tick(Nanos(now));
+        if self.network.is_some() {
+            self.look_for_frames(now);
+        }
         if self.output_due.get().is_some_and(|due| due <= now) {
             self.pc.flush();
             self.output_due.set(None);
@@ -140,9 +175,38 @@ impl Board {
     /// Sleeps until [`Board::deadline`], input, or a signal.
     pub(crate) fn sleep(&mut self) {
         let listens = !self.input.ended && self.pc.input_room() > 0;
-        if host::sleep_until(self.deadline(), listens.then_some(STDIN)) {
+        let inputs = [listens.then_some(STDIN), self.network.map(|_| descriptor::NETWORK)];
+        let [typed, arrived] = host::sleep_until(self.deadline(), inputs);
+        if typed {
             self.input.read(&mut self.pc);
         }
+        if arrived {
+            self.look_for_frames(host::now());
+        }
+    }
+
+    /// Takes frames that have arrived, if it is time to look.
+    pub(crate) fn look_at_network(&mut self) {
+        let Some(looked) = self.network else { return };
+        let now = host::now();
+        if now.saturating_sub(looked) >= NETWORK_PAUSE_NS {
+            self.look_for_frames(now);
+        }
+    }
+
+    fn look_for_frames(&mut self, now: u64) {
+        self.network = Some(now);
+        self.cards.poll(&self.memory);
+        self.cards_used();
+    }
+
+    /// Cards may have changed their interrupt lines and written to memory.
+    fn cards_used(&mut self) {
+        self.used = true;
+        for (line, level) in self.cards.lines() {
+            self.pc.set_line(line, level);
+        }
+        self.written.append(&mut self.cards.take_written());
     }
 }
 
@@ -165,16 +229,28 @@ impl Bus for Board {
         true
     }
 
-    fn read_device(&mut self, _addr: GuestAddr, _size: u8) -> u64 {
-        // No device is memory-mapped: an idle bus reads as all ones.
-        u64::MAX
+    fn read_device(&mut self, addr: GuestAddr, size: u8) -> u64 {
+        let mut bytes = [0; 8];
+        let into = bytes.get_mut(..usize::from(size)).unwrap_or_default();
+        // An idle bus reads as all ones.
+        if self.cards.read_memory(addr, into) { u64::from_le_bytes(bytes) } else { u64::MAX }
     }
 
-    fn write_device(&mut self, _addr: GuestAddr, _size: u8, _value: u64) {}
+    fn write_device(&mut self, addr: GuestAddr, size: u8, value: u64) {
+        let bytes = value.to_le_bytes();
+        let from = bytes.get(..usize::from(size)).unwrap_or_default();
+        if self.cards.write_memory(addr, from, &self.memory) {
+            self.cards_used();
+        }
+    }
 
     fn port_in(&mut self, port: u16, size: u8) -> u32 {
         let Some(size) = port_size(size) else { return u32::MAX };
         self.used = true;
+        if let Some(value) = self.cards.read_port(port, size) {
+            self.cards_used();
+            return value;
+        }
         let now = host::now();
         if INPUT_PORTS.contains(&port) {
             self.input.take(&mut self.pc, now);
@@ -185,6 +261,10 @@ impl Bus for Board {
     fn port_out(&mut self, port: u16, size: u8, value: u32) {
         let Some(size) = port_size(size) else { return };
         self.used = true;
+        if self.cards.write_port(port, size, value, &self.memory) {
+            self.cards_used();
+            return;
+        }
         let now = host::now();
         if port == SERIAL && self.output_due.get().is_none() {
             // A line that ends at once takes the mark away again.

@@ -8,7 +8,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use runu_sandbox::seccomp::{ArgCheck, Rule};
 
-use crate::host::Timer;
+use crate::{
+    descriptor,
+    host::{POLLED, Timer},
+};
 
 const READ_WRITE: u32 = (libc::PROT_READ | libc::PROT_WRITE) as u32;
 const SHARED_FIXED: u32 = (libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE) as u32;
@@ -31,8 +34,16 @@ pub(crate) fn with_rules<R>(
     let timers = [ArgCheck::eq64(0, timer.id())];
     let monotonic = [ArgCheck::eq32(0, libc::CLOCK_MONOTONIC.cast_unsigned())];
     let input = [ArgCheck::eq32(0, libc::STDIN_FILENO.cast_unsigned())];
-    // One descriptor: console input to listen to while asleep, or console output to wait for.
-    let one = [ArgCheck::eq64(1, 1)];
+    // Two descriptors: console input and network to listen to while asleep, or console output to wait for.
+    let two = [ArgCheck::eq64(1, POLLED)];
+    let network = descriptor::NETWORK.cast_unsigned();
+    let receive = [
+        ArgCheck::eq32(0, network),
+        ArgCheck::eq32(3, libc::MSG_DONTWAIT.cast_unsigned()),
+        ArgCheck::eq64(4, 0),
+        ArgCheck::eq64(5, 0),
+    ];
+    let send = [ArgCheck::eq32(0, network), ArgCheck::eq32(3, 0), ArgCheck::eq64(4, 0), ArgCheck::eq64(5, 0)];
     let protect = [never_executable];
     use_rules(&[
         Rule { call: libc::SYS_read, args: &input, reason: "console input" },
@@ -45,9 +56,11 @@ pub(crate) fn with_rules<R>(
         },
         Rule { call: libc::SYS_mprotect, args: &protect, reason: "notice writes to translated code" },
         Rule { call: libc::SYS_munmap, args: &[], reason: "follow changes of the guest's page tables" },
+        Rule { call: libc::SYS_recvfrom, args: &receive, reason: "frames for the guest" },
+        Rule { call: libc::SYS_sendto, args: &send, reason: "frames of the guest" },
         Rule { call: libc::SYS_rt_sigreturn, args: &[], reason: "return from faults of guest code" },
         Rule { call: libc::SYS_timer_settime, args: &timers, reason: "the guest's timer while it runs" },
-        Rule { call: libc::SYS_ppoll, args: &one, reason: "sleep while the guest is idle" },
+        Rule { call: libc::SYS_ppoll, args: &two, reason: "sleep while the guest is idle" },
         Rule {
             call: libc::SYS_clock_gettime,
             args: &monotonic,

@@ -289,18 +289,24 @@ fn timespec(nanos: u64) -> libc::timespec {
 
 /// Sleeps until `deadline` (nanoseconds of `CLOCK_MONOTONIC`; for ever if there is none), until a signal, or until
 /// there is something to read from `input`: then `true`.
-pub(crate) fn sleep_until(deadline: Option<u64>, input: Option<i32>) -> bool {
+pub(crate) fn sleep_until(deadline: Option<u64>, inputs: [Option<i32>; 2]) -> [bool; 2] {
     let timeout = deadline.map(|d| timespec(d.saturating_sub(now())));
     let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
     // A negative descriptor is passed over (poll(2)).
-    let mut poll = libc::pollfd { fd: input.unwrap_or(-1), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one descriptor in a writable structure, a valid or null timeout, no mask.
-    unsafe { libc::ppoll(&raw mut poll, 1, timeout, ptr::null()) > 0 }
+    let mut polls =
+        inputs.map(|input| libc::pollfd { fd: input.unwrap_or(-1), events: libc::POLLIN, revents: 0 });
+    // SAFETY: as many descriptors as are told, in a writable array, a valid or null timeout, no mask.
+    let ready = unsafe { libc::ppoll(polls.as_mut_ptr(), POLLED, timeout, ptr::null()) };
+    polls.map(|poll| ready > 0 && poll.revents != 0)
 }
+
+/// How many descriptors are polled at once, always.
+pub(crate) const POLLED: u64 = 2;
 
 /// Whether reading from a descriptor would not block.
 pub(crate) fn is_readable(fd: i32) -> bool {
-    sleep_until(Some(0), Some(fd))
+    let [readable, _] = sleep_until(Some(0), [Some(fd), None]);
+    readable
 }
 
 /// Reads from a descriptor once.
@@ -312,9 +318,9 @@ pub(crate) fn read(fd: i32, into: &mut [u8]) -> io::Result<usize> {
 
 /// Waits until a descriptor can be written to.
 pub(crate) fn wait_writable(fd: i32) {
-    let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: one descriptor in a writable structure, no timeout, no mask.
-    unsafe { libc::ppoll(&raw mut poll, 1, ptr::null(), ptr::null()) };
+    let mut polls = [fd, -1].map(|fd| libc::pollfd { fd, events: libc::POLLOUT, revents: 0 });
+    // SAFETY: as many descriptors as are told, in a writable array, no timeout, no mask.
+    unsafe { libc::ppoll(polls.as_mut_ptr(), POLLED, ptr::null(), ptr::null()) };
 }
 
 /// Writes to a descriptor once.
@@ -322,6 +328,35 @@ pub(crate) fn write(fd: i32, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: the slice is readable.
     let written = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
     usize::try_from(written).map_err(|_| Error::last_os_error())
+}
+
+/// Has SIGALRM sent to this process whenever something arrives on a descriptor (fcntl(2), `F_SETSIG`, `O_ASYNC`).
+pub(crate) fn signal_when_ready(fd: i32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    let done = unsafe {
+        libc::fcntl(fd, libc::F_SETOWN, libc::getpid()) == 0
+            && libc::fcntl(fd, F_SETSIG, libc::SIGALRM) == 0
+            && libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC) == 0
+    };
+    if done { Ok(()) } else { Err(Error::last_os_error()) }
+}
+
+/// `F_SETSIG` (asm-generic/fcntl.h).
+const F_SETSIG: i32 = 10;
+
+/// Takes a datagram from a socket if one has arrived; what is longer than `into` is cut off.
+pub(crate) fn receive(fd: i32, into: &mut [u8]) -> io::Result<usize> {
+    let (start, len) = (into.as_mut_ptr().cast(), into.len());
+    // SAFETY: the slice is writable; nobody asks for the sender.
+    let len = unsafe { libc::recvfrom(fd, start, len, libc::MSG_DONTWAIT, ptr::null_mut(), ptr::null_mut()) };
+    usize::try_from(len).map_err(|_| Error::last_os_error())
+}
+
+/// Sends a datagram over a socket that knows where to; waits until there is room for it.
+pub(crate) fn send(fd: i32, bytes: &[u8]) -> io::Result<()> {
+    // SAFETY: the slice is readable, and no address is given.
+    let sent = unsafe { libc::sendto(fd, bytes.as_ptr().cast(), bytes.len(), 0, ptr::null(), 0) };
+    if sent < 0 { Err(Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Keeps all later allocations on the heap proper, so that the filter need not allow anonymous mappings.

@@ -56,6 +56,8 @@ pub mod descriptor {
     pub const INITRD: i32 = 5;
     /// Where the report goes: JSON of [`runu_core::Report`], at most [`REPORT_MAX`] bytes.
     pub const REPORT: i32 = 6;
+    /// A socket through which the guest's frames go, if the plan has a network card.
+    pub const NETWORK: i32 = 7;
     /// Length of a report at most, in bytes: less than a pipe holds (pipe(7)), so that writing it never blocks.
     pub const REPORT_MAX: usize = 32 << 10;
 }
@@ -110,17 +112,21 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     host::map_private(CODE, true).map_err(step("map memory for translated code"))?;
     let timer = Timer::new().map_err(step("create a timer"))?;
     host::handle_signals(entry::signal_handler()).map_err(step("handle signals"))?;
+    if plan.network.is_some() {
+        host::signal_when_ready(descriptor::NETWORK).map_err(step("listen to the network"))?;
+    }
     host::load_data_segments();
     let memory_fd = memory.file().as_raw_fd();
     let filter = filter::with_rules(memory.file(), descriptor::REPORT, timer, seccomp::Filter::compile)
         .map_err(|error| error.to_string())?;
     let context = host::new_context(cpu(&entry), registers(&entry));
     let host = Host::detect(tsc::frequency_khz(reading), host::has_fsgsbase());
-    let mut monitor = Monitor::new(context, Board::new(memory), host, timer);
+    let mut monitor = Monitor::new(context, Board::new(memory, plan.boot, plan.network), host, timer);
 
     drop((kernel, initrd));
-    guest_lockdown(&[libc::STDIN_FILENO, libc::STDOUT_FILENO, descriptor::REPORT, memory_fd])
-        .map_err(|error| error.to_string())?;
+    let mut kept = vec![libc::STDIN_FILENO, libc::STDOUT_FILENO, descriptor::REPORT, memory_fd];
+    kept.extend(plan.network.map(|_| descriptor::NETWORK));
+    guest_lockdown(&kept).map_err(|error| error.to_string())?;
     host::confine_heap();
     filter.install().map_err(|error| error.to_string())?;
     phases.entered = host::now();

@@ -186,6 +186,7 @@ impl Monitor {
             });
         }
         if std::mem::take(&mut self.board.used) {
+            self.board.look_at_network();
             self.look_at_devices();
         }
         if !self.board.written.is_empty() {
@@ -231,7 +232,7 @@ impl Monitor {
             self.board.sleep();
             self.tick();
         }
-        Ok(())
+        self.forget_written()
     }
 
     // Exceptions.

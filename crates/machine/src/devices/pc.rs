@@ -174,6 +174,11 @@ impl<C: Console> Pc<C> {
         taken
     }
 
+    /// A card drives its interrupt line.
+    pub fn set_line(&mut self, line: u8, level: bool) {
+        self.pic.set(line, level);
+    }
+
     fn read_byte(&mut self, port: u16, now: Nanos) -> u8 {
         match port {
             port::SERIAL..=port::SERIAL_LAST => {

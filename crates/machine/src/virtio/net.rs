@@ -8,7 +8,7 @@ use std::{
 
 use virtio_bindings::{
     virtio_config::VIRTIO_F_VERSION_1,
-    virtio_net::{VIRTIO_NET_F_MAC, VIRTIO_NET_F_MTU, VIRTIO_NET_F_STATUS, VIRTIO_NET_S_LINK_UP},
+    virtio_net::{VIRTIO_NET_F_MAC, VIRTIO_NET_F_STATUS, VIRTIO_NET_S_LINK_UP},
 };
 
 use super::{Broken, Device, Kind, Ring};
@@ -136,8 +136,12 @@ impl<W: Wire> Device for Net<W> {
         Kind::Net
     }
 
+    /// Not the MTU: Unikraft reads it from where the address is (0.16 to 0.17, `drivers/virtio/net/virtio_net.c`), and sends
+    /// nothing longer than an acknowledgement then.
     fn features(&self) -> u64 {
-        1 << VIRTIO_NET_F_MAC | 1 << VIRTIO_NET_F_STATUS | 1 << VIRTIO_NET_F_MTU
+        1 << VIRTIO_NET_F_MAC
+            | 1 << VIRTIO_NET_F_STATUS
+           
     }
 
     fn queues(&self) -> usize {
