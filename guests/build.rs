@@ -5,6 +5,9 @@
 //! freestanding static ELF64, which is the guest of the Linux 64-bit boot protocol. The multiboot guest is
 //! the same file wrapped in an ELF32 (`build/wrap.rs`), as Unikraft makes its own. Cargo's flags for the
 //! workspace are for Linux programs and are not passed.
+//!
+//! Guests that talk to a network are linked with a TCP/IP stack (`stack/`) from the registry. Cargo builds it,
+//! from the workspace's own lock file, into a target directory within `OUT_DIR`.
 
 #[path = "build/wrap.rs"]
 mod wrap;
@@ -33,7 +36,11 @@ const GUESTS: &[&str] = &[
     "hostile",
     "bench",
     "random",
+    "http",
 ];
+
+/// Those of them that get the TCP/IP stack.
+const NETWORKED: &[&str] = &["http"];
 
 /// The multiboot kernel that boots the other kind; it lies where its guest does not.
 const SHIM: (&str, u32) = ("lxshim", 0x100_0000);
@@ -41,15 +48,29 @@ const SHIM: (&str, u32) = ("lxshim", 0x100_0000);
 /// The target whose precompiled `core` is used, whatever the host.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// Code generation of everything that is linked into a guest.
+const CODE: &[&str] = &[
+    "-Copt-level=2",
+    "-Ccodegen-units=1",
+    "-Cpanic=abort",
+    "-Cforce-unwind-tables=no",
+    "-Crelocation-model=static",
+    "-Ctarget-feature=+crt-static",
+    "-Cdebuginfo=0",
+    "-Cstrip=debuginfo",
+];
+
 /// Where Unikraft's kernels are linked too.
 const BASE: u32 = 0x10_0000;
 
 fn main() {
     let out = PathBuf::from(variable("OUT_DIR"));
-    for path in ["build.rs", "build/wrap.rs", "rt", SHIM.0].iter().chain(GUESTS) {
+    let common = ["build.rs", "build/wrap.rs", "rt", SHIM.0, "stack", "../Cargo.toml", "../Cargo.lock"];
+    for path in common.iter().chain(GUESTS) {
         println!("cargo:rerun-if-changed={path}");
     }
     compile_runtime(&out);
+    compile_stack(&out);
     build_guest(SHIM.0, SHIM.1, &out);
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -73,13 +94,7 @@ fn rustc(crate_name: &str) -> Command {
     let mut command = Command::new(variable("RUSTC"));
     command
         .args(["--edition=2024", "--target", TARGET, "--crate-name", crate_name])
-        .args(["-Copt-level=2", "-Ccodegen-units=1", "-Cpanic=abort", "-Cforce-unwind-tables=no"])
-        .args([
-            "-Crelocation-model=static",
-            "-Ctarget-feature=+crt-static",
-            "-Cdebuginfo=0",
-            "-Cstrip=debuginfo",
-        ])
+        .args(CODE)
         .args(["-Dmissing_docs", "-Dunsafe_op_in_unsafe_fn"]);
     command
 }
@@ -101,6 +116,32 @@ fn compile_runtime(out: &Path) {
     let mut command = rustc("rt");
     command.args(["--crate-type=rlib", "rt/lib.rs", "-o"]).arg(runtime(out));
     run(command);
+}
+
+/// The target directory of the stack.
+fn stack(out: &Path) -> PathBuf {
+    out.join("stack")
+}
+
+/// Cargo has the stack in the workspace's lock file, and has fetched it with everything else.
+fn compile_stack(out: &Path) {
+    let mut command = Command::new(variable("CARGO"));
+    command
+        .args(["build", "--quiet", "--locked", "--release", "--target", TARGET])
+        .args(["--manifest-path", "stack/Cargo.toml", "--target-dir"])
+        .arg(stack(out))
+        .env("CARGO_ENCODED_RUSTFLAGS", CODE.join("\x1f"))
+        // With `cargo clippy` it is the linter, which has nothing to do with guests.
+        .env_remove("RUSTC_WORKSPACE_WRAPPER");
+    run(command);
+}
+
+/// Lets a guest name the stack, as `smoltcp`.
+fn link_stack(command: &mut Command, out: &Path) {
+    let built = stack(out).join(TARGET).join("release");
+    let named = format!("smoltcp={}", built.join("librunu_guest_stack.rlib").display());
+    let needed = format!("dependency={}", built.join("deps").display());
+    command.args(["--extern", &named, "-L", &needed]);
 }
 
 fn build_guest(name: &str, base: u32, out: &Path) {
@@ -130,6 +171,9 @@ fn link_guest(name: &str, base: u32, out: &Path, file: &Path) {
         )
         .arg(format!("-Clink-arg=-Wl,--defsym=guest_base={base:#x}"))
         .arg("-Clink-arg=-Trt/link.ld");
+    if NETWORKED.contains(&name) {
+        link_stack(&mut command, out);
+    }
     run(command);
 }
 

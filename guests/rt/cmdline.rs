@@ -2,8 +2,8 @@
 //! (parameters, `--`, arguments), of 0.16.3.
 //!
 //! `argv0 [parameters --] arguments`: without a `--`, or with one right behind argv0, all words are
-//! arguments. Of the parameters only `env.vars` is known, as a list (`env.vars=[ "A=b" "C=d e" ]`) or one by
-//! one (`env.vars=A=b`).
+//! arguments. `env.vars` comes as a list (`env.vars=[ "A=b" "C=d e" ]`) or one by one (`env.vars=A=b`); of other
+//! parameters the values are kept as they are.
 
 /// The longest line, in bytes; a longer one ends Unikraft.
 pub const MAX_LINE: usize = 4095;
@@ -12,17 +12,20 @@ pub const MAX_WORDS: usize = 256;
 /// The most environment variables that are kept; Unikraft keeps 8.
 const MAX_ENV: usize = 64;
 
-/// Arguments and environment.
+/// Arguments, parameters and environment.
 pub struct CommandLine {
-    argv: [&'static [u8]; MAX_WORDS],
+    /// Arguments, then parameters.
+    words: [&'static [u8]; MAX_WORDS],
     argc: usize,
+    len: usize,
     env: [&'static [u8]; MAX_ENV],
     env_len: usize,
 }
 
 impl CommandLine {
     /// Neither arguments nor environment.
-    pub const EMPTY: Self = Self { argv: [&[]; MAX_WORDS], argc: 0, env: [&[]; MAX_ENV], env_len: 0 };
+    pub const EMPTY: Self =
+        Self { words: [&[]; MAX_WORDS], argc: 0, len: 0, env: [&[]; MAX_ENV], env_len: 0 };
 
     /// Reads a line of at most [`MAX_LINE`] bytes. The words go to `text`, without their quotes and
     /// backslashes, and are listed in `words`.
@@ -33,14 +36,23 @@ impl CommandLine {
             _ => (&[][..], rest),
         };
         self.argc = 1 + arguments.len();
-        self.argv[0] = name;
-        self.argv[1..self.argc].copy_from_slice(arguments);
+        self.len = self.argc + parameters.len();
+        self.words[0] = name;
+        self.words[1..self.argc].copy_from_slice(arguments);
+        self.words[self.argc..self.len].copy_from_slice(parameters);
         self.read_environment(parameters);
     }
 
     /// The arguments; the first is the program's name.
     pub fn argv(&self) -> &[&'static [u8]] {
-        &self.argv[..self.argc]
+        &self.words[..self.argc]
+    }
+
+    /// The values of all parameters `name=value`.
+    pub fn parameters(&self, name: &[u8]) -> impl Iterator<Item = &'static [u8]> {
+        self.words[self.argc..self.len]
+            .iter()
+            .filter_map(move |word| word.strip_prefix(name)?.strip_prefix(b"="))
     }
 
     /// The environment, each `NAME=value`.

@@ -56,6 +56,27 @@ fn init() {
     trap::on(PIC_VECTORS[0], Some(on_tick));
 }
 
+/// Lets an interrupt line through, to this handler, which has to call [`end_of_interrupt`]. Interrupts must be off.
+pub fn listen(line: u8, handler: trap::Handler) {
+    init();
+    let controller = usize::from(line >> 3 & 1);
+    let (_, mask) = PIC[controller];
+    trap::on(PIC_VECTORS[controller] + (line & 7), Some(handler));
+    outb(mask, inb(mask) & !(1 << (line & 7)));
+    if controller == 1 {
+        // The second controller is line 2 of the first.
+        outb(PIC[0].1, inb(PIC[0].1) & !(1 << 2));
+    }
+}
+
+/// The interrupt of this line has been handled.
+pub fn end_of_interrupt(line: u8) {
+    if line >= 8 {
+        outb(PIC[1].0, PIC_END_OF_INTERRUPT);
+    }
+    outb(PIC[0].0, PIC_END_OF_INTERRUPT);
+}
+
 fn load_count(count: u16) {
     let [low, high] = count.to_le_bytes();
     outb(PIT_CHANNEL_0, low);

@@ -77,3 +77,12 @@ fn value_that_ends_in_a_bracket_ends_the_list_as_it_does_in_unikraft() {
 fn environment_without_dashes_is_arguments() {
     assert_eq!(read("k env.vars=A=b"), (vec!["k", "env.vars=A=b"], vec![]));
 }
+
+#[test]
+fn parameters_are_found_by_name_before_the_dashes_only() {
+    let mut read = CommandLine::EMPTY;
+    let line = b"k a.b=1 a.b=\"2 3\" a.bc=4 -- a.b=5";
+    read.read(line, Box::leak(Box::new([0; MAX_LINE])), &mut [&[]; MAX_WORDS]);
+    assert_eq!(read.parameters(b"a.b").collect::<Vec<_>>(), [&b"1"[..], b"2 3"]);
+    assert_eq!(read.parameters(b"k").count(), 0);
+}

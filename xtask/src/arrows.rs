@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("runu-core", &[]),
     // The embedded guests are bytes, benchmark and chores are not part of the product: they stand beside the tower.
     ("runu-guests", &[]),
+    ("runu-guest-stack", &[]),
     ("runu-bench", &["runu-guests"]),
     ("xtask", &[]),
 ];
