@@ -26,6 +26,7 @@ mod identity;
 mod init;
 mod lockdown;
 mod namespaces;
+mod network;
 mod parcel;
 mod process;
 mod report;
@@ -45,6 +46,7 @@ pub use create::{Placed, Ready, create};
 pub use error::SandboxError;
 pub use lockdown::{LockdownError, guest_lockdown};
 pub use namespaces::{Namespace, Namespaces};
+pub use network::{Interface, NetworkError, Taken, take_over};
 pub use process::{
     Replacement, exists_since, is_signal, replace, run_beside, signal, started_at, wait_for_end,
 };

@@ -1,10 +1,7 @@
 //! What a device is whatever its transport: features, status, queues, the interrupt.
 
 use virtio_bindings::{
-    virtio_config::{
-        VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_NEEDS_RESET,
-        VIRTIO_F_VERSION_1,
-    },
+    virtio_config::VIRTIO_F_VERSION_1,
     virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC},
 };
 use virtio_queue::{Queue, QueueT};
@@ -14,9 +11,10 @@ use super::{Broken, Device, Dma, Ring};
 /// Buffers in each queue at most, and always for drivers of the legacy interface: what everybody has.
 pub(crate) const QUEUE_SIZE: u16 = 256;
 
-const DRIVER_OK: u8 = VIRTIO_CONFIG_S_DRIVER_OK as u8;
-const FEATURES_OK: u8 = VIRTIO_CONFIG_S_FEATURES_OK as u8;
-const NEEDS_RESET: u8 = VIRTIO_CONFIG_S_NEEDS_RESET as u8;
+/// Bits of the status (§2.1).
+const DRIVER_OK: u8 = 4;
+const FEATURES_OK: u8 = 8;
+const NEEDS_RESET: u8 = 64;
 
 /// Bits of the interrupt status (§4.1.4.5, §4.2.2): buffers were used; the configuration, or the status, has changed.
 const USED: u8 = 1;

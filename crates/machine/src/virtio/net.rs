@@ -8,7 +8,7 @@ use std::{
 
 use virtio_bindings::{
     virtio_config::VIRTIO_F_VERSION_1,
-    virtio_net::{VIRTIO_NET_F_MAC, VIRTIO_NET_F_STATUS, VIRTIO_NET_S_LINK_UP},
+    virtio_net::{VIRTIO_NET_F_MAC, VIRTIO_NET_F_STATUS},
 };
 
 use super::{Broken, Device, Kind, Ring};
@@ -16,6 +16,9 @@ use super::{Broken, Device, Kind, Ring};
 /// Queues (§5.1.2).
 const RECEIVE: usize = 0;
 const TRANSMIT: usize = 1;
+
+/// `VIRTIO_NET_S_LINK_UP` (§5.1.4).
+const LINK_UP: u16 = 1;
 
 /// Length of the header before each frame (§5.1.6): that of version 1 has the number of buffers besides.
 const LEGACY_HEADER: usize = 10;
@@ -139,9 +142,7 @@ impl<W: Wire> Device for Net<W> {
     /// Not the MTU: Unikraft reads it from where the address is (0.16 to 0.17, `drivers/virtio/net/virtio_net.c`), and sends
     /// nothing longer than an acknowledgement then.
     fn features(&self) -> u64 {
-        1 << VIRTIO_NET_F_MAC
-            | 1 << VIRTIO_NET_F_STATUS
-           
+        1 << VIRTIO_NET_F_MAC | 1 << VIRTIO_NET_F_STATUS
     }
 
     fn queues(&self) -> usize {
@@ -155,7 +156,7 @@ impl<W: Wire> Device for Net<W> {
             .mac
             .0
             .into_iter()
-            .chain((VIRTIO_NET_S_LINK_UP as u16).to_le_bytes())
+            .chain(LINK_UP.to_le_bytes())
             .chain(1_u16.to_le_bytes())
             .chain(self.mtu.to_le_bytes());
         config.iter_mut().zip(fields).for_each(|(to, from)| *to = from);

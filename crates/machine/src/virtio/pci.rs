@@ -80,7 +80,7 @@ impl Pci {
         // Which bits of a register can be written: of the base address those above the size, so that writing all ones tells it.
         let writable = match at {
             header::COMMAND => 0b111,
-            header::BAR0 => 0xff & !low_byte(PORTS - 1),
+            header::BAR0 => !low_byte(PORTS - 1),
             0x11 => 0xff,
             header::INTERRUPT_LINE => 0xff,
             _ => 0,
