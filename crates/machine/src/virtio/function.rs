@@ -198,6 +198,7 @@ impl Function {
         // A queue that is not set up is none that could have buffers.
         let Some(mut ring) = Ring::new(queue, dma) else { return Ok(()) };
         let served = self.device.serve(number, &mut ring);
+        ring.want_kick();
         if ring.wants_interrupt() {
             self.interrupt |= USED;
         }

@@ -42,6 +42,8 @@ pub(super) struct Driver {
     pub(super) wire: TestWire,
     boot: BootProtocol,
     base: u16,
+    /// The lower half of the features that it chooses.
+    pub(super) features: u32,
     next_used: [u16; 2],
     available: [u16; 2],
 }
@@ -58,7 +60,8 @@ impl Driver {
         let mut cards = Cards::new(boot);
         Net::new(wire.clone(), Mac(MAC), 1500).plug(&mut cards).unwrap();
         let memory = GuestMemory::new(Bytes::mib(4)).unwrap();
-        let mut driver = Driver { cards, memory, wire, boot, base: 0, next_used: [0; 2], available: [0; 2] };
+        let (next_used, available) = ([0; 2], [0; 2]);
+        let mut driver = Driver { cards, memory, wire, boot, base: 0, features: 0, next_used, available };
         if boot == BootProtocol::Multiboot {
             driver.out(0xcf8, 4, 0x8000_0810);
             driver.base = (driver.input(0xcfc, 4) & !1) as u16;
@@ -77,15 +80,17 @@ impl Driver {
         self.set_status(1 | 2);
         match self.boot {
             BootProtocol::Multiboot => {
-                self.out(self.base + 4, 4, 0);
+                self.out(self.base + 4, 4, self.features);
                 for (number, at) in QUEUES.into_iter().enumerate() {
                     self.out(self.base + 14, 2, number as u32);
                     self.out(self.base + 8, 4, (at / 4096) as u32);
                 }
             }
             BootProtocol::Linux64 => {
-                self.write(0x24, 1);
-                self.write(0x20, 1);
+                for (half, features) in [(0, self.features), (1, 1)] {
+                    self.write(0x24, half);
+                    self.write(0x20, features);
+                }
                 self.set_status(1 | 2 | 8);
                 for (number, at) in QUEUES.into_iter().enumerate() {
                     self.write(0x30, number as u32);
@@ -239,6 +244,14 @@ impl Driver {
         self.next_used[queue] = self.next_used[queue].wrapping_add(1);
         let number = u64::from_le_bytes(element);
         Some((number as u32, (number >> 32) as u32))
+    }
+
+    /// From which buffer on the device wants to be told.
+    pub(super) fn kick_from(&mut self, queue: usize) -> u16 {
+        let mut index = [0; 2];
+        let at = used_of(QUEUES[queue]) + 4 + 8 * u64::from(SIZE);
+        self.memory.read(GuestAddr(at), &mut index).unwrap();
+        u16::from_le_bytes(index)
     }
 
     pub(super) fn line(&self) -> bool {

@@ -53,6 +53,15 @@ impl<'a> Ring<'a> {
         self.queue.add_used(self.dma, head, len).map_err(|_| Broken("a buffer that is not in its ring"))
     }
 
+    /// Tells a driver that goes by indexes from which buffer on it has to kick (§2.7.10): otherwise it believes that the first
+    /// kick was the last that is needed. No buffer can come in between, because the guest stands still while its devices work.
+    pub(crate) fn want_kick(&mut self) {
+        if self.queue.event_idx_enabled() {
+            // A ring that is not in RAM is found when it is next looked at.
+            let _ = self.queue.enable_notification(self.dma);
+        }
+    }
+
     /// Whether the driver wants to be interrupted for what was given back.
     pub(crate) fn wants_interrupt(self) -> bool {
         if !self.used {

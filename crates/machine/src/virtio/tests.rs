@@ -131,6 +131,21 @@ fn driver_that_wants_no_interrupt_gets_none() {
 }
 
 #[test]
+fn driver_that_goes_by_indexes_is_told_to_kick_for_every_next_buffer() {
+    /// `VIRTIO_F_EVENT_IDX`.
+    const EVENT_IDX: u32 = 1 << 29;
+    for boot in BOTH {
+        let mut driver = Driver::new(boot);
+        driver.features = EVENT_IDX;
+        driver.set_up();
+        for sent in 1..=3 {
+            driver.send(sent, b"a frame");
+            assert_eq!(driver.kick_from(1), sent);
+        }
+    }
+}
+
+#[test]
 fn card_that_was_reset_does_nothing_until_it_is_set_up_again() {
     for boot in BOTH {
         let mut driver = Driver::ready(boot);
