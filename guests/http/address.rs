@@ -29,9 +29,9 @@ impl Address {
     }
 }
 
-/// Letters, digits, hyphens and dots (RFC 1123, section 2.1): nothing that means something in HTML.
+/// Letters, digits, hyphens and dots (RFC 1123, section 2.1), and underscores: nothing that means something in HTML.
 fn is_hostname(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 64
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
 }

@@ -1,0 +1,88 @@
+//! The guest under QEMU without KVM, behind QEMU's own little network.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crate::support::{Ended, GuestKind, Room, Running, skip};
+
+const PROGRAM: &str = "qemu-system-x86_64";
+
+/// A PC without what the guest does not use, and a card of the oldest kind of virtio.
+const MACHINE: &str = "-accel tcg -M pc -cpu max -m 64 -nodefaults -no-user-config -display none -serial stdio \
+     -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=1 -device virtio-net-pci,netdev=net,disable-modern=on";
+
+/// Where QEMU's network (slirp) has a guest.
+pub(crate) const ADDRESS: &str = "netdev.ip=10.0.2.15/24:10.0.2.2:::guest:";
+
+/// A server that listens.
+pub(crate) struct Server {
+    running: Running,
+    /// Where its web server is reached.
+    pub(crate) web: SocketAddr,
+    /// Where its echo of datagrams is reached.
+    pub(crate) echo: SocketAddr,
+}
+
+/// Whether the guest can run here. If not, the test is skipped.
+pub(crate) fn can_run() -> bool {
+    let room = Room::new();
+    let found = Command::new(PROGRAM).arg("--version").output();
+    drop(room);
+    match found {
+        Ok(output) if output.status.success() => true,
+        Ok(output) => {
+            skip(&format!("{PROGRAM} does not work: {}", output.status));
+            false
+        }
+        Err(error) => {
+            skip(&format!("{PROGRAM} is not installed: {error}"));
+            false
+        }
+    }
+}
+
+impl Server {
+    /// Starts the guest and waits until it listens.
+    #[track_caller]
+    pub(crate) fn start(room: &Room, kind: GuestKind) -> Self {
+        let [web, echo] = [free(), free()];
+        let forward = format!("user,id=net,hostfwd=tcp:{web}-:80,hostfwd=udp:{echo}-:7");
+        let mut running =
+            room.start(command(room, kind, &format!("{ADDRESS} --")).args(["-netdev", &forward]));
+        running.wait_for("listening on 10.0.2.15:80\r\n");
+        Server { running, web, echo }
+    }
+
+    /// Waits for the guest's end.
+    #[track_caller]
+    pub(crate) fn wait(self) -> Ended {
+        self.running.wait()
+    }
+}
+
+/// QEMU with the guest, but without a network to plug its card into.
+pub(crate) fn command(room: &Room, kind: GuestKind, parameters: &str) -> Command {
+    let mut command = Command::new(PROGRAM);
+    room.settle(&mut command);
+    command.args(MACHINE.split_whitespace());
+    let kernel = room.guest("http", kind);
+    match kind {
+        GuestKind::Multiboot => command.arg("-kernel").arg(kernel),
+        GuestKind::Linux64 => {
+            // QEMU boots no such kernel; a multiboot kernel does it, with this one as its first module.
+            let shim = room.file("shim", runu_guests::LXSHIM);
+            command.arg("-kernel").arg(shim).arg("-initrd").arg(kernel)
+        }
+    };
+    command.args(["-append", &format!("http {parameters}")]);
+    command
+}
+
+/// An address of this host that nobody else uses: all of 127.0.0.0/8 is this host, so each process of tests has its own.
+fn free() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    // Process numbers have 22 bits (`PID_MAX_LIMIT`); the upper two keep away from 127.0.0.1.
+    let address = Ipv4Addr::from_bits(0x7f80_0000 | std::process::id() & 0x3f_ffff);
+    SocketAddr::from((address, NEXT.fetch_add(1, Ordering::Relaxed)))
+}
