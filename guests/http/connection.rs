@@ -170,7 +170,7 @@ impl Connection {
         let mut page = Text::<256>::new();
         let (name, requests) = (site.name, site.requests);
         let _ =
-            write!(page, "<!doctype html><title>{name}</title><h1>{name}</h1><p>request {requests}</p>\n");
+            writeln!(page, "<!doctype html><title>{name}</title><h1>{name}</h1><p>request {requests}</p>");
         self.answer.clear();
         self.head("200 OK", "text/html", page.bytes().len() as u64, request);
         self.answer.push_bytes(page.bytes());

@@ -92,8 +92,8 @@ impl Client {
         line
     }
 
-    /// Whether the server has closed the connection and said nothing more.
-    pub(crate) fn is_over(mut self) -> bool {
+    /// Waits for the server's end of the connection; whether it said nothing more before.
+    pub(crate) fn ends_quietly(mut self) -> bool {
         self.stream.read(&mut [0]).is_ok_and(|len| len == 0)
     }
 }
