@@ -1,6 +1,6 @@
 //! How a guest is told its place in a network.
 
-use std::net::Ipv4Addr;
+use core::net::Ipv4Addr;
 
 use crate::{Guest, Kind, Variable, unikraft};
 
