@@ -140,7 +140,8 @@ fn run_bundle(runner: &Runner, flags: &RunFlags) -> Done {
     runu_container::create(&runner.root, &id, &bundle, *unikernel, &create, &launch())?;
     let container = Container::load(&runner.root, &id)?;
     if let Err(error) = container.start() {
-        let _ = container.destroy();
+        // The error to tell is the first one.
+        let _ = runu_container::delete(&runner.root, &id, true);
         return Err(error.into());
     }
     if flags.detach {
@@ -148,7 +149,7 @@ fn run_bundle(runner: &Runner, flags: &RunFlags) -> Done {
     }
     let status = wait(&container);
     if !flags.keep {
-        container.destroy()?;
+        runu_container::delete(&runner.root, &id, true)?;
     }
     Ok(status)
 }
