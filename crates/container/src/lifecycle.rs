@@ -204,20 +204,23 @@ impl Container {
         Ok(self.living_cgroup()?.limit(limits)?)
     }
 
-    /// Process ids of everything in it.
-    ///
-    /// # Errors
-    /// It has ended.
-    pub fn processes(&self) -> Result<Vec<i32>, ContainerError> {
-        Ok(self.living_cgroup()?.processes())
+    /// Process ids of everything in it; none when it has ended.
+    #[must_use]
+    pub fn processes(&self) -> Vec<i32> {
+        self.living_cgroup().map_or_else(|_| Vec::new(), |cgroup| cgroup.processes())
     }
 
-    /// What it uses.
-    ///
-    /// # Errors
-    /// It has ended.
-    pub fn usage(&self) -> Result<Usage, ContainerError> {
-        Ok(self.living_cgroup()?.usage())
+    /// What it uses; none when it has ended.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.living_cgroup().ok().map(|cgroup| cgroup.usage())
+    }
+
+    /// How many of its processes the kernel has killed for want of memory.
+    #[must_use]
+    pub fn oom_kills(&self) -> u64 {
+        let counter = self.cgroup().and_then(|cgroup| cgroup.oom_counter());
+        counter.map_or(0, |counter| ContainerCgroup::oom_kills(&counter))
     }
 
     /// Waits for its end, at most that many milliseconds; whether it ended.
