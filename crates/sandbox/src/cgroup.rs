@@ -13,17 +13,22 @@
 //! cost milliseconds: version 2 at the clone itself (`CLONE_INTO_CGROUP`), version 1 by the thread itself through `tasks`.
 
 mod container;
+mod directory;
 mod hierarchy;
 mod mounts;
+mod name;
 mod place;
 mod resources;
+mod systemd;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub use container::{ContainerCgroup, ContainerCgroupError, Usage};
 use hierarchy::Group;
+pub use name::CgroupName;
 use place::{Controller, Limit, Places};
-pub use resources::Resources;
+pub use resources::{Resources, Throttle, Throttled};
+pub use systemd::{BusError, Scope};
 
 use crate::{
     error::SandboxError,
