@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Pid, WaitOptions, waitpid};
 use serde_json::{Value, json};
 
-use crate::Outcome;
+use crate::{Outcome, expect};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -54,6 +54,12 @@ impl Bundle {
         fs::write(folder.join("bundle/config.json"), config.to_string())?;
         let root = folder.join("root").display().to_string();
         Ok(Bundle { folder, id, flags: vec!["--root".to_owned(), root], user: None })
+    }
+
+    /// The same, with an initrd of so many bytes, all of which its guest's monitor reads into memory.
+    pub(crate) fn with_initrd(self, len: usize) -> Result<Self> {
+        fs::write(self.folder.join("bundle/rootfs/unikraft/bin/initrd"), vec![0xaa; len])?;
+        Ok(self)
     }
 
     /// The same, with `runu` called by that user.
@@ -131,6 +137,16 @@ impl Bundle {
     pub(crate) fn run(&self) -> Outcome {
         self.create()?;
         self.done(&["start"]).map(drop)
+    }
+
+    /// Lets its guest run out of memory, having been created with a larger limit, and checks what is told of it.
+    pub(crate) fn run_out_of_memory(&self) -> Outcome {
+        self.create()?;
+        self.update(&json!({ "memory": { "limit": 16 << 20 } }))?;
+        self.done(&["start"])?;
+        expect("the status", self.wait()?, 137)?;
+        let end = self.state()?["annotations"]["dev.runu.end"].to_string();
+        expect(&end, end.contains("memory"), true)
     }
 
     /// Its state.

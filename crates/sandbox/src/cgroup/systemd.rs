@@ -70,7 +70,12 @@ impl Scope {
             ("CPUAccounting", Value::Boolean(true)),
             ("TasksAccounting", Value::Boolean(true)),
         ];
-        properties.extend(properties_of(limits, version, number_of(&bus.property("Version")?)));
+        let systemd = number_of(&bus.property("Version")?);
+        if systemd >= OOM_POLICY_SINCE {
+            // The supervisor lives on and tells of the guest's end.
+            properties.push(("OOMPolicy", Value::Text("continue".to_owned())));
+        }
+        properties.extend(properties_of(limits, version, systemd));
         let mut body = Writer::default();
         body.text(&self.unit).text("fail");
         write(&mut body, &properties);
@@ -149,6 +154,7 @@ const INFINITY: u64 = u64::MAX;
 /// Versions of systemd that brought a property (its NEWS).
 const QUOTA_PERIOD_SINCE: u32 = 242;
 const ALLOWED_SINCE: u32 = 244;
+const OOM_POLICY_SINCE: u32 = 253;
 
 /// Limits in systemd's words. It has none for what is left out.
 fn properties_of(limits: &Resources, version: Version, systemd: u32) -> Vec<Property> {
