@@ -2,6 +2,12 @@
 
 use serde_json::{Value, json};
 
+/// Annotations that change what is run and how; a name that ends with a dot stands for all that begin so.
+#[must_use]
+pub fn annotations() -> &'static [&'static str] {
+    &[crate::annotations::PREFIX, crate::annotations::URUNC]
+}
+
 /// The document. It tells of unikernels' containers only.
 #[must_use]
 pub fn features() -> Value {
@@ -19,6 +25,7 @@ pub fn features() -> Value {
             "selinux": { "enabled": false },
             "intelRdt": { "enabled": false }
         },
-        "annotations": {}
+        "annotations": {},
+        "potentiallyUnsafeConfigAnnotations": annotations()
     })
 }

@@ -92,6 +92,10 @@ pub(crate) struct GlobalFlags {
     #[arg(long)]
     pub(crate) systemd_cgroup: bool,
 
+    /// The operator's configuration, if not /etc/runu/config.toml
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
     /// Taken from engines, without effect: whether we are root is known
     #[arg(long, value_name = "BOOL", hide = true)]
     pub(crate) rootless: Option<String>,

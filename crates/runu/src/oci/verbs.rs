@@ -69,7 +69,7 @@ pub(crate) fn run(runner: &Runner, verb: Verb) -> Done {
         Verb::Resume(flags) => on(runner, &flags.id, |container| Ok(container.resume()?)),
         Verb::Update(flags) => update(runner, &flags),
         Verb::Events(flags) => events(runner, &flags),
-        Verb::Features => features(),
+        Verb::Features => features(runner),
         Verb::Spec(flags) => spec(&flags),
         Verb::Exec(flags) => {
             only_ordinary(runner, "exec", &flags.words, "it is one program and runs no other")
@@ -101,7 +101,8 @@ fn create(runner: &Runner, flags: &cli::CreateFlags) -> Done {
         return Err(ContainerError::Exists(id.to_string()).into());
     }
     let bundle = Bundle::open(&flags.bundle)?;
-    match runu_container::detect(&bundle)? {
+    let config = runner.config()?;
+    match runu_container::detect(&bundle, &config)? {
         Workload::Ordinary => Err(runner.hand_on()),
         Workload::Unikernel(unikernel) => {
             let create = CreateFlags {
@@ -109,7 +110,7 @@ fn create(runner: &Runner, flags: &cli::CreateFlags) -> Done {
                 console_socket: flags.console_socket.clone(),
                 systemd_cgroup: runner.systemd_cgroup,
             };
-            runu_container::create(&runner.root, &id, &bundle, *unikernel, &create, &launch())?;
+            runu_container::create(&runner.root, &id, &bundle, *unikernel, &config, &create, &launch())?;
             Ok(0)
         }
     }
@@ -123,7 +124,8 @@ fn run_bundle(runner: &Runner, flags: &RunFlags) -> Done {
         return Err(ContainerError::Exists(id.to_string()).into());
     }
     let bundle = Bundle::open(flags.bundle.as_deref().unwrap_or(Path::new(".")))?;
-    let Workload::Unikernel(unikernel) = runu_container::detect(&bundle)? else {
+    let config = runner.config()?;
+    let Workload::Unikernel(unikernel) = runu_container::detect(&bundle, &config)? else {
         return Err(runner.hand_on());
     };
     // The container's first process becomes our child, so that its status is ours to read.
@@ -137,7 +139,7 @@ fn run_bundle(runner: &Runner, flags: &RunFlags) -> Done {
         console_socket: flags.console_socket.clone(),
         systemd_cgroup: runner.systemd_cgroup,
     };
-    runu_container::create(&runner.root, &id, &bundle, *unikernel, &create, &launch())?;
+    runu_container::create(&runner.root, &id, &bundle, *unikernel, &config, &create, &launch())?;
     let container = Container::load(&runner.root, &id)?;
     if let Err(error) = container.start() {
         let _ = container.destroy();
@@ -194,7 +196,7 @@ fn delete(runner: &Runner, flags: &cli::DeleteFlags) -> Done {
 
 fn list(runner: &Runner, flags: &ListFlags) -> Done {
     let mut containers = table::ours(&runner.root);
-    containers.extend(table::ordinary(&runner.root));
+    containers.extend(table::ordinary(runner)?);
     let text = match flags {
         ListFlags { quiet: true, .. } => containers
             .iter()
@@ -291,8 +293,8 @@ fn milliseconds(text: &str) -> Result<i64, VerbError> {
 
 /// What ordinary containers can have, where their runtime tells; else what unikernels can. An engine asks before it knows
 /// which of the two a container will be.
-fn features() -> Done {
-    let document = table::features_of_ordinary().unwrap_or_else(runu_container::features);
+fn features(runner: &Runner) -> Done {
+    let document = table::features_of_ordinary(runner)?.unwrap_or_else(runu_container::features);
     let text =
         serde_json::to_string_pretty(&document).map_err(|source| Failure::bug("write JSON", source))?;
     stdio::data(&format!("{text}\n"))?;
