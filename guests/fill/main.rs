@@ -1,7 +1,8 @@
 //! Uses all memory that it was given, every page of it, and sees that each keeps what was written.
 //!
 //! With `twice` it does so through page tables of its own, in which all memory is mapped at two places by 4 KiB pages, as
-//! kernels with a direct map and a heap do: the most a host needs to keep for a guest's memory. `rest` halts at the end.
+//! kernels with a direct map and a heap do: the most a host needs to keep for a guest's memory. With `code` it then runs
+//! a great many small pieces of code, each at an address of its own.
 
 #![no_std]
 #![no_main]
@@ -44,12 +45,36 @@ fn main(boot: &'static Boot) -> ! {
         });
     }
     println!("filled {} KiB", pages * PAGE / 1024);
-    if boot.cmdline.has(b"rest") {
-        loop {
-            cpu::wait();
-        }
+    if boot.cmdline.has(b"code") {
+        println!("ran {} functions", run_code(free));
     }
     power::off()
+}
+
+/// Functions that are run, and the bytes from one to the next.
+const FUNCTIONS: u64 = 1 << 17;
+const FUNCTION: u64 = 16;
+
+/// Writes functions from `start` on, each of which returns its number, and calls them all; how many told theirs.
+fn run_code(start: u64) -> u32 {
+    for number in 0..FUNCTIONS {
+        let code = (start + number * FUNCTION) as *mut u8;
+        // `mov eax, number; ret` (Intel SDM vol. 2).
+        // SAFETY: memory that was filled, and is not needed any more.
+        unsafe {
+            code.write(0xb8);
+            code.add(1).cast::<u32>().write_unaligned(number as u32);
+            code.add(5).write(0xc3);
+        }
+    }
+    let mut told = 0;
+    for number in 0..FUNCTIONS {
+        // SAFETY: the code of a function without arguments, just written; memory is executable where it is.
+        let function =
+            unsafe { core::mem::transmute::<u64, extern "sysv64" fn() -> u32>(start + number * FUNCTION) };
+        told += u32::from(function() == number as u32);
+    }
+    told
 }
 
 /// Calls `act` with the address of every page of RAM from `free` on.

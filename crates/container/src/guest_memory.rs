@@ -6,11 +6,18 @@
 
 use runu_core::Bytes;
 
-/// What supervisor and monitor hold besides the guest's memory: 2 MiB measured for a guest that idles; to that comes what
-/// grows with the guest's code and page tables.
+/// What supervisor and monitor hold besides the guest's memory: 2 MiB measured at the most, for a guest that does next to
+/// nothing (tests/guest_setup/memory.rs), and half a MiB to be on the safe side.
+const AT_REST: Bytes = Bytes::kib(2560);
+/// What is set aside for that.
 const BESIDE_GUEST: Bytes = Bytes::mib(3);
-/// The part of the limit that is set aside for what grows, and the most of it.
+/// The part of the limit that is set aside for what grows with the guest's code and page tables, and the most of it.
 const GROWS: (u64, Bytes) = (16, Bytes::mib(64));
+/// The part of the guest's memory that page tables take on the host: 8 bytes for each 4 KiB in each place where memory is
+/// mapped. Those are two of the monitor's own and, measured with a guest that has all memory in two places, one more.
+const TABLES: u64 = 128;
+/// The least that a monitor can do with to keep translated code: the code of a small kernel, as it boots.
+const CODE_MIN: Bytes = Bytes::kib(512);
 
 /// The most that kernels of these kinds use (LIMITATIONS.md).
 const MOST: Bytes = Bytes::mib(3 << 10);
@@ -56,6 +63,12 @@ pub(crate) fn guest_memory(
     }
 }
 
+/// What is left of a limit for what the monitor learns about the guest's code.
+pub(crate) fn code_memory(limit: Bytes, guest: Bytes) -> Bytes {
+    let rest = limit.0.saturating_sub(guest.0 + guest.0 / TABLES + AT_REST.0);
+    Bytes(rest).max(CODE_MIN)
+}
+
 /// What a limit leaves to the guest.
 fn left(limit: Bytes) -> Bytes {
     let (part, most) = GROWS;
@@ -80,6 +93,17 @@ mod tests {
             assert_eq!(guest_memory(Some(limit), None, DEFAULT), Ok(expected), "{limit}");
         }
         assert_eq!(guest_memory(None, None, DEFAULT), Ok(DEFAULT));
+    }
+
+    #[test]
+    fn code_gets_what_guest_and_monitor_leave_of_the_limit() {
+        for limit in [16, 64, 1024].map(Bytes::mib) {
+            let guest = guest_memory(Some(limit), None, DEFAULT).unwrap();
+            let code = code_memory(limit, guest);
+            assert!(code > CODE_MIN && code < Bytes(limit.0 / 8), "{limit}: {code}");
+            assert!(guest.0 + code.0 + AT_REST.0 <= limit.0, "{limit}");
+        }
+        assert_eq!(code_memory(Bytes(4096), Bytes(0)), CODE_MIN);
     }
 
     #[test]

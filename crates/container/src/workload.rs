@@ -22,7 +22,7 @@ use runu_guest::{Guest, Invocation};
 pub use self::urunc::UruncError;
 use crate::{
     Bundle, Config, ContainerError, Image,
-    annotations::{self, Place, Wishes},
+    annotations::{self, Place},
     rootfs::{self, RootFs},
 };
 
@@ -104,11 +104,10 @@ pub fn detect(bundle: &Bundle, config: &Config) -> Result<Workload, ContainerErr
             None => return Ok(Workload::Ordinary),
         },
     };
-    let wishes = Wishes::read(&bundle.spec, config)?;
     let size = found.initrd.as_ref().map(|file| file.metadata().map(|metadata| Bytes(metadata.len())));
     let initrd =
         size.transpose().map_err(|source| ContainerError::Channel { what: "initrd's descriptor", source })?;
-    let image = Image { guest: found.guest, convention: found.convention, initrd, wishes };
+    let image = Image::new(found.guest, found.convention, initrd, &bundle.spec, config)?;
     Ok(Workload::Unikernel(Box::new(Unikernel { image, kernel: found.kernel, initrd: found.initrd })))
 }
 
