@@ -15,7 +15,7 @@ use runu_core::{Bytes, Printable};
 use crate::{Config, ContainerError};
 
 /// What ours begin with.
-pub(crate) const PREFIX: &str = "dev.runu.";
+const PREFIX: &str = "dev.runu.";
 /// Which monitor is to run the guest.
 const MONITOR: &str = "dev.runu.monitor";
 /// How much memory the guest gets.

@@ -16,7 +16,10 @@ use std::{
 use oci_spec::runtime::{Process, Spec};
 use runu_core::Plan;
 use runu_sandbox::{ContainerCgroup, Holding, Ready, SandboxError, Terminal};
-use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::{
+    fs::{FallocateFlags, MemfdFlags, Mode, OFlags},
+    io::Errno,
+};
 
 use crate::{
     Bundle, Config, Container, ContainerError, ContainerId, Launch, Root, Unikernel, hooks, limits,
@@ -39,6 +42,9 @@ pub struct CreateFlags {
     pub systemd_cgroup: bool,
 }
 
+/// Length of the life file at most, in bytes: two lines of a few words.
+const LIFE_MAX: u64 = 4096;
+
 /// Host name of a container that has none.
 const HOST_NAME: &str = "runu";
 
@@ -55,6 +61,7 @@ pub fn create(
     flags: &CreateFlags,
     launch: &Launch<'_>,
 ) -> Result<(), ContainerError> {
+    bundle.check()?;
     let process = bundle.spec.process().as_ref().ok_or(ContainerError::Missing("process"))?;
     check_supported(&bundle.spec)?;
     check_terminal(process, flags)?;
@@ -63,7 +70,8 @@ pub fn create(
         .map_err(ContainerError::Monitor)?;
     let plan = policy::plan(image, &bundle.spec, config)?;
     let cgroup = cgroup_path(&bundle.spec, id, flags.systemd_cgroup);
-    let directory = root.take(id)?;
+    // Held to the end, so that nobody deletes half of it and nobody's deletion meets the container that comes next.
+    let (directory, lock) = root.take(id)?;
     let mut record = Record {
         id: id.to_string(),
         oci_version: bundle.spec.version().clone(),
@@ -85,9 +93,11 @@ pub fn create(
     let making = Making { directory: &directory, bundle, process, flags, launch };
     let made = record.save(&directory).and_then(|()| making.make(&mut record, unikernel, &plan));
     if made.is_err() {
-        // The error to tell is the first one; what this cannot remove, `delete --force` can.
-        let _ = Container::load(root, id).and_then(Container::destroy);
+        // The error to tell is the first one; what this cannot remove, `delete --force` can. What was made is what this
+        // process remembers: on a full disk the record may not say it.
+        let _ = Container::of(directory, record).destroy();
     }
+    drop(lock);
     made
 }
 
@@ -253,8 +263,16 @@ fn ourselves() -> (i32, u64) {
 
 fn life_file(directory: &Path) -> Result<File, ContainerError> {
     let path = directory.join(LIFE);
-    let opened = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path);
-    opened.map_err(state("make", &path))
+    let make = || {
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
+        // Room for all that will be written: on a disk that is full by then the container would not seem to have started.
+        match rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, LIFE_MAX) {
+            // Not every file system can promise room.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(file),
+            Err(errno) => Err(errno.into()),
+        }
+    };
+    make().map_err(state("make", &path))
 }
 
 fn listener(directory: &Path) -> Result<OwnedFd, ContainerError> {

@@ -40,7 +40,7 @@ mod supervisor;
 mod sys;
 mod terminal;
 
-pub use cgroup::{ContainerCgroup, ContainerCgroupError, Resources, Usage};
+pub use cgroup::{Amount, ContainerCgroup, ContainerCgroupError, CpuTime, Resources, Usage};
 pub use create::{Placed, Ready, create};
 pub use error::SandboxError;
 pub use lockdown::{LockdownError, guest_lockdown};
