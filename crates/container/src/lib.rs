@@ -27,6 +27,7 @@ mod id;
 mod lifecycle;
 mod limits;
 mod namespaces;
+mod parameters;
 mod record;
 mod rootfs;
 mod time;

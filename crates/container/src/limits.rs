@@ -2,7 +2,10 @@
 
 use oci_spec::runtime::{LinuxResources, PosixRlimit, PosixRlimitType};
 use runu_sandbox::Resources;
-use rustix::process::{Resource, Rlimit};
+use rustix::{
+    process::{Resource, Rlimit},
+    thread::CapabilitySet,
+};
 
 /// Why limits for `update` cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,8 @@ pub(crate) fn resources(resources: Option<&LinuxResources>) -> Resources {
 
 /// Resource limits that mean something for a monitor. Those left out are zero for every guest's process (core files,
 /// processes, locked memory, queues) or would limit the monitor's address space instead of the guest's memory.
+///
+/// A caller who may not raise its own limits passes those on: less than was asked for is still a limit that holds.
 pub(crate) fn rlimits(limits: &[PosixRlimit]) -> Vec<(Resource, Rlimit)> {
     let resource = |kind| {
         Some(match kind {
@@ -61,13 +66,25 @@ pub(crate) fn rlimits(limits: &[PosixRlimit]) -> Vec<(Resource, Rlimit)> {
         })
     };
     let bound = |value: u64| Some(value).filter(|value| *value != u64::MAX);
+    let may_raise = rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE));
     limits
         .iter()
         .filter_map(|limit| {
-            let rlimit = Rlimit { current: bound(limit.soft()), maximum: bound(limit.hard()) };
-            Some((resource(limit.typ())?, rlimit))
+            let resource = resource(limit.typ())?;
+            let most = if may_raise { None } else { rustix::process::getrlimit(resource).maximum };
+            let rlimit = Rlimit {
+                current: least(bound(limit.soft()), most),
+                maximum: least(bound(limit.hard()), most),
+            };
+            Some((resource, rlimit))
         })
         .collect()
+}
+
+/// The lower of two limits, of which none is no limit.
+fn least(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.into_iter().chain(other).min()
 }
 
 #[cfg(test)]

@@ -114,6 +114,10 @@ pub struct Record {
     pub init: Option<(i32, u64)>,
     /// Path of its control group.
     pub cgroup: String,
+    /// User and group of a Linux program in it, which hooks of its start are.
+    pub user: (u32, u32),
+    /// Whether such a program may only read its root file system.
+    pub read_only: bool,
     /// Its hooks, those of its end among them.
     pub hooks: Option<Hooks>,
 }
