@@ -51,14 +51,14 @@ pub(crate) fn resources(resources: Option<&LinuxResources>) -> Resources {
 }
 
 /// Resource limits that mean something for a monitor. Those left out are zero for every guest's process (core files,
-/// processes, locked memory, queues) or would limit the monitor's address space instead of the guest's memory.
+/// processes, locked memory, queues) or would limit what the monitor needs for the guest's memory: address space, and the
+/// size of files, of which that memory is one and no other is written to.
 ///
 /// A caller who may not raise its own limits passes those on: less than was asked for is still a limit that holds.
 pub(crate) fn rlimits(limits: &[PosixRlimit]) -> Vec<(Resource, Rlimit)> {
     let resource = |kind| {
         Some(match kind {
             PosixRlimitType::RlimitCpu => Resource::Cpu,
-            PosixRlimitType::RlimitFsize => Resource::Fsize,
             PosixRlimitType::RlimitSigpending => Resource::Sigpending,
             PosixRlimitType::RlimitLocks => Resource::Locks,
             PosixRlimitType::RlimitRttime => Resource::Rttime,
