@@ -17,13 +17,15 @@ mod hierarchy;
 mod mounts;
 mod place;
 mod resources;
+mod usage;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-pub use container::{ContainerCgroup, ContainerCgroupError, Usage};
+pub use container::{ContainerCgroup, ContainerCgroupError};
 use hierarchy::Group;
 use place::{Controller, Limit, Places};
 pub use resources::Resources;
+pub use usage::{Amount, CpuTime, Usage};
 
 use crate::{
     error::SandboxError,

@@ -20,6 +20,7 @@ use rustix::{
 use super::{
     mounts::{self, Hierarchy, Version},
     resources::{self, Resources, Setting},
+    usage::Usage,
 };
 
 /// Why something cannot be done with a container's control group.
@@ -77,19 +78,6 @@ struct Directory {
     /// The controllers of the hierarchy.
     controllers: Vec<String>,
     path: PathBuf,
-}
-
-/// What a control group uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Bytes of memory.
-    pub memory: u64,
-    /// Bytes of memory at most; `u64::MAX` where there is no limit.
-    pub memory_max: u64,
-    /// Nanoseconds of processor time.
-    pub cpu_ns: u64,
-    /// Processes and threads.
-    pub pids: u64,
 }
 
 impl ContainerCgroup {
@@ -265,24 +253,10 @@ impl ContainerCgroup {
     /// What everything inside uses.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let number = |controller: &str, separate: &str, unified: &str| {
+        Usage::read(|controller| {
             let directory = self.directories.iter().find(|directory| directory.has(controller))?;
-            let file = if directory.version == Version::Separate { separate } else { unified };
-            let text = read(&directory.path.join(file));
-            let text = text.trim();
-            let keyed = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
-            match keyed {
-                Some(microseconds) => Some(microseconds.trim().parse::<u64>().ok()?.saturating_mul(1000)),
-                None if text == "max" => Some(u64::MAX),
-                None => text.parse().ok(),
-            }
-        };
-        Usage {
-            memory: number("memory", "memory.usage_in_bytes", "memory.current").unwrap_or_default(),
-            memory_max: number("memory", "memory.limit_in_bytes", "memory.max").unwrap_or(u64::MAX),
-            cpu_ns: number("cpuacct", "cpuacct.usage", "cpu.stat").unwrap_or_default(),
-            pids: number("pids", "pids.current", "pids.current").unwrap_or_default(),
-        }
+            Some((directory.version, directory.path.as_path()))
+        })
     }
 
     /// How many processes the kernel killed for want of memory: open on the file that tells, so that it can be read where
@@ -443,10 +417,10 @@ mod tests {
                 return Ok(());
             }
         };
-        assert_eq!(group.usage().memory_max, 64 << 20);
+        assert_eq!(group.usage().memory.limit, 64 << 20);
 
         group.limit(&Resources { memory_max: Some(128 << 20), ..Resources::default() })?;
-        assert_eq!(group.usage().memory_max, 128 << 20);
+        assert_eq!(group.usage().memory.limit, 128 << 20);
 
         group.remove()?;
         assert!(group.paths().all(|(_, path)| !path.exists()));
