@@ -108,6 +108,8 @@ pub fn create(spec: Spec<'_>, holding: Holding<'_>) -> Result<Placed, SandboxErr
         // Again from outside: a new user namespace has not the privilege to lower it that the caller may have.
         let _ = std::fs::write(format!("/proc/{}/oom_score_adj", pid.as_raw_pid()), score.to_string());
     }
+    // Before it enters anything or opens what it keeps.
+    holding.cgroup.adopt(pid)?;
     maker.say(id)?;
     maker.hear(Stage::Placed)?;
     Ok(Placed(maker))

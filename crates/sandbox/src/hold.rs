@@ -84,6 +84,7 @@ fn set_up(plan: &init::Plan<'_>, hold: &Hold<'_>, left: c_int) -> Result<(), (St
         set_oom_score_adj(score).at(Step::Limits)?;
     }
     init::enter_cgroups(plan.cgroups)?;
+    hold.witness.entered();
     plan.identity.map()?;
     if hold.namespaces.join(left).at(Step::JoinNamespaces)? != 0 {
         return Err((Step::JoinNamespaces, Errno::PERM));

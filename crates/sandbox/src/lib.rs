@@ -42,7 +42,10 @@ mod sys;
 mod terminal;
 
 pub use beside::{InRoot, run_beside, run_in_root};
-pub use cgroup::{Amount, ContainerCgroup, ContainerCgroupError, CpuTime, Resources, Usage};
+pub use cgroup::{
+    Amount, BusError, CgroupName, ContainerCgroup, ContainerCgroupError, CpuTime, Resources, Scope, Throttle,
+    Throttled, Usage,
+};
 pub use create::{Placed, Ready, create};
 pub use error::SandboxError;
 pub use lockdown::{LockdownError, guest_lockdown};
