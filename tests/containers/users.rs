@@ -66,3 +66,19 @@ fn ordinary_user_cannot_map_what_is_not_theirs() {
     assert_eq!(status.code(), Some(1), "{}", container.console());
     container.nothing_left();
 }
+
+#[test]
+fn ordinary_users_hook_of_the_start_ends_the_container() {
+    let Some(container) = Container::of_ordinary_user("idle", |config| {
+        config["hooks"] = json!({ "startContainer": [{ "path": "/bin/sh" }] });
+    }) else {
+        return;
+    };
+    container.create();
+    assert_eq!(container.call(&["start"]).status.code(), Some(1));
+    assert!(container.logged().contains("startContainer hook"), "{}", container.logged());
+    container.wait();
+    assert_eq!(container.state()["status"], "stopped");
+    container.done(&["delete"]);
+    container.nothing_left();
+}
