@@ -79,21 +79,49 @@ fn contents(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The properties that mean something for a unikernel, each list with the path of what has them.
+const LOOKED_AT: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "ociVersion",
+            "process",
+            "root",
+            "hostname",
+            "domainname",
+            "mounts",
+            "hooks",
+            "annotations",
+            "linux",
+        ],
+    ),
+    ("/process", &["terminal", "consoleSize", "user", "args", "env", "cwd", "rlimits", "oomScoreAdj"]),
+    (
+        "/linux",
+        &["uidMappings", "gidMappings", "sysctl", "resources", "cgroupsPath", "namespaces", "timeOffsets"],
+    ),
+    (
+        "/linux/resources",
+        &["memory", "cpu", "pids", "blockIO", "hugepageLimits", "network", "rdma", "unified"],
+    ),
+];
+
 /// The configuration as far as it can be read, and why not all of it could.
 fn read_spec(bytes: &[u8]) -> Result<(Spec, Option<String>), serde_json::Error> {
-    let error = match serde_json::from_slice(bytes) {
-        Ok(spec) => return Ok((spec, None)),
-        Err(error) => error,
-    };
+    if let Ok(spec) = serde_json::from_slice(bytes) {
+        return Ok((spec, None));
+    }
     let mut whole: Value = serde_json::from_slice(bytes)?;
-    // Names of capabilities and system calls grow with the kernel, and mean nothing to a unikernel.
-    for (part, name) in [("process", "capabilities"), ("linux", "seccomp")] {
-        whole.get_mut(part).and_then(Value::as_object_mut).map(|part| part.remove(name));
+    // Words of all else may be newer than we are: names of capabilities and system calls grow with the kernel.
+    for (path, names) in LOOKED_AT {
+        if let Some(object) = whole.pointer_mut(path).and_then(Value::as_object_mut) {
+            object.retain(|name, _| names.contains(&name.as_str()));
+        }
     }
     match (Spec::deserialize(&whole), outline(&whole)) {
         (Ok(spec), _) => Ok((spec, None)),
-        (Err(_), Some(spec)) => Ok((spec, Some(error.to_string()))),
-        (Err(_), None) => Err(error),
+        (Err(error), Some(spec)) => Ok((spec, Some(error.to_string()))),
+        (Err(error), None) => Err(error),
     }
 }
 

@@ -178,6 +178,22 @@ pub enum ContainerError {
         /// What went wrong.
         reason: String,
     },
+    /// A kernel parameter.
+    #[error("cannot set sysctl `{}`: {why}", Printable(.name.as_bytes()))]
+    Parameter {
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A kernel parameter that the kernel refuses.
+    #[error("cannot set sysctl `{}`", Printable(.name.as_bytes()))]
+    ParameterRefused {
+        /// Its name, as a path.
+        name: String,
+        /// What the kernel said.
+        source: Errno,
+    },
     /// A flag does not go with the configuration.
     #[error("{0}")]
     Usage(&'static str),

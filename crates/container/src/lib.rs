@@ -33,6 +33,7 @@ mod limits;
 mod lock;
 mod mounts;
 mod namespaces;
+mod parameters;
 mod policy;
 mod record;
 mod rootfs;
