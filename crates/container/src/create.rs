@@ -19,7 +19,10 @@ use runu_core::{Bytes, Plan};
 use runu_sandbox::{
     CgroupName, ContainerCgroup, ContainerCgroupError, Holding, Ready, SandboxError, Terminal,
 };
-use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::{
+    fs::{FallocateFlags, MemfdFlags, Mode, OFlags},
+    io::Errno,
+};
 
 use crate::{
     Bundle, Container, ContainerError, ContainerId, Launch, Root, Unikernel, hooks, limits,
@@ -50,6 +53,9 @@ const MEMORY_BESIDE_GUEST: Bytes = Bytes::mib(3);
 /// The part of the limit that is set aside for what grows, and the most of it.
 const MEMORY_THAT_GROWS: (u64, Bytes) = (16, Bytes::mib(64));
 
+/// Length of the life file at most, in bytes: two lines of a few words.
+const LIFE_MAX: u64 = 4096;
+
 /// Host name of a container that has none.
 const HOST_NAME: &str = "runu";
 
@@ -65,6 +71,7 @@ pub fn create(
     flags: &CreateFlags,
     launch: &Launch<'_>,
 ) -> Result<(), ContainerError> {
+    bundle.check()?;
     let process = bundle.spec.process().as_ref().ok_or(ContainerError::Missing("process"))?;
     check_supported(&bundle.spec)?;
     check_terminal(process, flags)?;
@@ -74,7 +81,8 @@ pub fn create(
     if ContainerCgroup::is_in_use(&cgroup) {
         return Err(ContainerCgroupError::InUse(cgroup.path.into()).into());
     }
-    let directory = root.take(id)?;
+    // Held to the end, so that nobody deletes half of it and nobody's deletion meets the container that comes next.
+    let (directory, lock) = root.take(id)?;
     let mut record = Record {
         id: id.to_string(),
         oci_version: bundle.spec.version().clone(),
@@ -98,12 +106,14 @@ pub fn create(
     if made.as_ref().is_err_and(is_of_others) {
         // What is not ours is not removed with us.
         record.cgroup = None;
-        record.save(&directory)?;
+        let _ = record.save(&directory);
     }
     if made.is_err() {
-        // The error to tell is the first one; what this cannot remove, `delete --force` can.
-        let _ = Container::load(root, id).and_then(Container::destroy);
+        // The error to tell is the first one; what this cannot remove, `delete --force` can. What was made is what this
+        // process remembers: on a full disk the record may not say it.
+        let _ = Container::of(directory, record).destroy();
     }
+    drop(lock);
     made
 }
 
@@ -286,8 +296,16 @@ fn ourselves() -> (i32, u64) {
 
 fn life_file(directory: &Path) -> Result<File, ContainerError> {
     let path = directory.join(LIFE);
-    let opened = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path);
-    opened.map_err(state("make", &path))
+    let make = || {
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
+        // Room for all that will be written: on a disk that is full by then the container would not seem to have started.
+        match rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, LIFE_MAX) {
+            // Not every file system can promise room.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(file),
+            Err(errno) => Err(errno.into()),
+        }
+    };
+    make().map_err(state("make", &path))
 }
 
 fn listener(directory: &Path) -> Result<OwnedFd, ContainerError> {

@@ -4,10 +4,16 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxResources, PosixRlimit, PosixRlimitTy
 use runu_sandbox::{Resources, Throttle, Throttled};
 use rustix::process::{Resource, Rlimit};
 
-/// Why limits for `update` cannot be read.
+/// Why limits for `update` cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("the limits are not valid OCI resources")]
-pub struct ResourcesError(#[from] serde_json::Error);
+pub enum ResourcesError {
+    /// They are none.
+    #[error("the limits are not valid OCI resources")]
+    Malformed(#[from] serde_json::Error),
+    /// One of them is none that we can set.
+    #[error("a limit on {0} is not supported for a unikernel")]
+    Unsupported(&'static str),
+}
 
 impl runu_core::Blamed for ResourcesError {
     fn blame(&self) -> runu_core::Blame {
@@ -18,12 +24,23 @@ impl runu_core::Blamed for ResourcesError {
 /// Limits as engines send them to `update`: the JSON of `linux.resources`.
 ///
 /// # Errors
-/// They are malformed.
+/// They are malformed, or one is asked for that we cannot set.
 pub fn resources_from_json(json: &[u8]) -> Result<Resources, ResourcesError> {
     // An object first: serde would also take the fields as a list.
     let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(json)?;
     let resources: LinuxResources = serde_json::from_value(object.into())?;
+    refuse_unsupported(&resources)?;
     Ok(self::resources(Some(&resources)))
+}
+
+/// Refuses limits that somebody who changes one would miss. Zero is not set.
+fn refuse_unsupported(resources: &LinuxResources) -> Result<(), ResourcesError> {
+    let cpu = resources.cpu().as_ref();
+    let realtime = cpu.is_some_and(|cpu| {
+        cpu.realtime_runtime().is_some_and(|time| time != 0)
+            || cpu.realtime_period().is_some_and(|time| time != 0)
+    });
+    if realtime { Err(ResourcesError::Unsupported("real-time scheduling")) } else { Ok(()) }
 }
 
 /// Limits of the control group. Zero means "not set": engines send it for every number that nobody gave.
@@ -115,5 +132,12 @@ mod tests {
     fn limits_that_are_no_object_are_refused() {
         assert!(resources_from_json(b"[]").is_err());
         assert!(resources_from_json(b"{\"memory\":{\"limit\":\"x\"}}").is_err());
+    }
+
+    #[test]
+    fn limit_that_cannot_be_set_is_refused() {
+        for json in [r#"{"blockIO":{"weight":500}}"#, r#"{"cpu":{"realtimeRuntime":1}}"#] {
+            assert!(matches!(resources_from_json(json.as_bytes()), Err(ResourcesError::Unsupported(_))));
+        }
     }
 }

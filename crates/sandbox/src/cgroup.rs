@@ -20,15 +20,17 @@ mod name;
 mod place;
 mod resources;
 mod systemd;
+mod usage;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-pub use container::{ContainerCgroup, ContainerCgroupError, Usage};
+pub use container::{ContainerCgroup, ContainerCgroupError};
 use hierarchy::Group;
 pub use name::CgroupName;
 use place::{Controller, Limit, Places};
 pub use resources::{Resources, Throttle, Throttled};
 pub use systemd::{BusError, Scope};
+pub use usage::{Amount, CpuTime, Usage};
 
 use crate::{
     error::SandboxError,

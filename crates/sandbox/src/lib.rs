@@ -41,7 +41,8 @@ mod sys;
 mod terminal;
 
 pub use cgroup::{
-    BusError, CgroupName, ContainerCgroup, ContainerCgroupError, Resources, Scope, Throttle, Throttled, Usage,
+    Amount, BusError, CgroupName, ContainerCgroup, ContainerCgroupError, CpuTime, Resources, Scope, Throttle,
+    Throttled, Usage,
 };
 pub use create::{Placed, Ready, create};
 pub use error::SandboxError;

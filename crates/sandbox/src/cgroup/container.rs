@@ -22,6 +22,7 @@ use super::{
     name::CgroupName,
     resources::{self, Resources},
     systemd::{self, BusError, Scope},
+    usage::Usage,
 };
 
 /// Why something cannot be done with a container's control group.
@@ -113,19 +114,6 @@ pub struct ContainerCgroup {
     to_adopt: Option<(CgroupName, Resources)>,
 }
 
-/// What a control group uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Bytes of memory.
-    pub memory: u64,
-    /// Bytes of memory at most; `u64::MAX` where there is no limit.
-    pub memory_max: u64,
-    /// Nanoseconds of processor time.
-    pub cpu_ns: u64,
-    /// Processes and threads.
-    pub pids: u64,
-}
-
 impl ContainerCgroup {
     /// Makes the group and sets limits. A scope of systemd needs a process, so all of it is done when there is one.
     ///
@@ -154,9 +142,8 @@ impl ContainerCgroup {
     /// The name is none that a group can have.
     pub fn find(name: &CgroupName) -> Result<Self> {
         let relative = relative(&name.path)?;
-        let found = mounts::hierarchies().into_iter().filter_map(|hierarchy| {
-            Directory::existing(hierarchy.mount.join(relative), hierarchy.version, hierarchy.controllers)
-        });
+        let found =
+            mounts::hierarchies().iter().filter_map(|hierarchy| Directory::existing(hierarchy, relative));
         let directories = found.collect();
         Ok(ContainerCgroup { directories, scope: name.scope.clone(), ..ContainerCgroup::default() })
     }
@@ -201,7 +188,7 @@ impl ContainerCgroup {
             };
         }
         for hierarchy in hierarchies {
-            match Directory::make(&hierarchy, relative) {
+            match Directory::make(hierarchy, relative) {
                 Ok(directory) => self.directories.push(directory),
                 // Not ours to use; whether that matters the limits will tell.
                 Err(ContainerCgroupError::Kernel {
@@ -249,7 +236,7 @@ impl ContainerCgroup {
         let mut limits = limits.clone();
         if limits.memory_max.is_none() && limits.memory_and_swap_max.is_some() {
             // Version 2 counts swap apart, so the sum says nothing without its other part.
-            limits.memory_max = i64::try_from(self.usage().memory_max).ok().or(Some(-1));
+            limits.memory_max = i64::try_from(self.usage().memory.limit).ok().or(Some(-1));
         }
         limits.settings(version()).map_err(ContainerCgroupError::Contradiction)?;
         if let Some(scope) = &self.scope {
@@ -344,24 +331,10 @@ impl ContainerCgroup {
     /// What everything inside uses.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let number = |controller: &str, separate: &str, unified: &str| {
+        Usage::read(|controller| {
             let directory = self.directories.iter().find(|directory| directory.has(controller))?;
-            let file = if directory.version() == Version::Separate { separate } else { unified };
-            let text = read(&directory.path().join(file));
-            let text = text.trim();
-            let keyed = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
-            match keyed {
-                Some(microseconds) => Some(microseconds.trim().parse::<u64>().ok()?.saturating_mul(1000)),
-                None if text == "max" => Some(u64::MAX),
-                None => text.parse().ok(),
-            }
-        };
-        Usage {
-            memory: number("memory", "memory.usage_in_bytes", "memory.current").unwrap_or_default(),
-            memory_max: number("memory", "memory.limit_in_bytes", "memory.max").unwrap_or(u64::MAX),
-            cpu_ns: number("cpuacct", "cpuacct.usage", "cpu.stat").unwrap_or_default(),
-            pids: number("pids", "pids.current", "pids.current").unwrap_or_default(),
-        }
+            Some((directory.version(), directory.path()))
+        })
     }
 
     /// How many processes the kernel killed for want of memory: open on the file that tells, so that it can be read where
@@ -455,6 +428,36 @@ mod tests {
     }
 
     #[test]
+    fn group_with_processes_of_others_is_refused_and_they_live_on()
+    -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let name = CgroupName::plain(format!("/runu-test-in-use-{}", std::process::id()));
+        let group = match ContainerCgroup::create(&name, &Resources::default()) {
+            Ok(group) => group,
+            Err(error) => {
+                eprintln!("skipped: no control group for us here: {error}");
+                return Ok(());
+            }
+        };
+        // Waits for input that never comes.
+        let mut other = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()?;
+        for (_, path) in group.paths() {
+            std::fs::write(path.join("cgroup.procs"), other.id().to_string())?;
+        }
+
+        let refused = ContainerCgroup::create(&name, &Resources::default());
+
+        assert!(matches!(refused, Err(ContainerCgroupError::InUse(_))), "{refused:?}");
+        assert!(ContainerCgroup::is_in_use(&name));
+        assert_eq!(other.try_wait()?, None);
+        group.remove()?;
+        other.wait()?;
+        Ok(())
+    }
+
+    #[test]
     fn group_with_limits_is_made_limited_and_removed() -> std::result::Result<(), Box<dyn std::error::Error>>
     {
         let limits = Resources { memory_max: Some(64 << 20), pids_max: Some(7), ..Resources::default() };
@@ -466,10 +469,10 @@ mod tests {
                 return Ok(());
             }
         };
-        assert_eq!(group.usage().memory_max, 64 << 20);
+        assert_eq!(group.usage().memory.limit, 64 << 20);
 
         group.limit(&Resources { memory_max: Some(128 << 20), ..Resources::default() })?;
-        assert_eq!(group.usage().memory_max, 128 << 20);
+        assert_eq!(group.usage().memory.limit, 128 << 20);
 
         group.remove()?;
         assert!(group.paths().all(|(_, path)| !path.exists()));
