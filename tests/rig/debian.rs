@@ -9,6 +9,7 @@ use std::{
     hash::{Hash, Hasher},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::Mutex,
 };
 
 /// Debian's name for the newest kernel of its release that is made for virtual machines.
@@ -48,6 +49,9 @@ fn unpacked(name: &str, uris: &str) -> Result<PathBuf> {
     uris.hash(&mut hasher);
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rig");
     let folder = home.join(format!("{name}-{:016x}", hasher.finish()));
+    // Suites run beside each other, and what one fetches the next need not.
+    static FETCHING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = FETCHING.lock();
     if folder.is_dir() {
         return Ok(folder);
     }

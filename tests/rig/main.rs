@@ -58,7 +58,7 @@ const SUITES: &[Suite] = &[
         first: First::Ourselves,
         words: "cgroup_no_v1=all",
         memory_mib: 512,
-        timeout_s: 180,
+        timeout_s: 240,
         checks: unified::CHECKS,
     },
     Suite {
@@ -66,7 +66,7 @@ const SUITES: &[Suite] = &[
         first: First::Systemd,
         words: "cgroup_no_v1=all",
         memory_mib: 768,
-        timeout_s: 240,
+        timeout_s: 300,
         checks: scope::UNIFIED,
     },
     Suite {
@@ -74,7 +74,7 @@ const SUITES: &[Suite] = &[
         first: First::Systemd,
         words: "systemd.unified_cgroup_hierarchy=0",
         memory_mib: 768,
-        timeout_s: 240,
+        timeout_s: 300,
         checks: scope::SEPARATE,
     },
 ];

@@ -54,7 +54,7 @@ pub(crate) fn add(
     archive: &mut Initramfs,
     suite: &Suite,
     wanted: &str,
-) -> Result<(), Box<dyn std::error::Error>> {
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     archive.tree(&debian::system(PACKAGES)?, LEFT_OUT).map_err(io::Error::other)?;
     archive.file("etc/passwd", 0o644, PASSWD.as_bytes());
     archive.file("etc/group", 0o644, GROUP.as_bytes());

@@ -1,8 +1,10 @@
 //! Control groups of version 2, made by hand: no systemd, no version 1.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
-use crate::{Check, Outcome, bundle::Bundle, expect, group::Group};
+use crate::{Check, Outcome, bundle::Bundle, expect, group::Group, system::USER};
 
 pub(crate) const CHECKS: &[Check] = &[
     ("container_lives_in_its_group_and_leaves_none", container_lives_in_its_group_and_leaves_none),
@@ -24,12 +26,11 @@ pub(crate) const CHECKS: &[Check] = &[
         group_of_another_container_is_refused_and_left_alone,
     ),
     ("group_below_processes_has_no_controllers", group_below_processes_has_no_controllers),
+    ("scope_without_systemd_is_refused_with_a_hint", scope_without_systemd_is_refused_with_a_hint),
+    ("kernel_run_without_a_container_is_limited", kernel_run_without_a_container_is_limited),
     ("user_has_limits_in_a_delegated_group", user_has_limits_in_a_delegated_group),
     ("user_without_delegation_has_no_limits", user_without_delegation_has_no_limits),
 ];
-
-/// An ordinary user.
-const USER: u32 = 1000;
 
 /// A change of a configuration: these limits.
 fn limits(resources: Value) -> impl FnOnce(&mut Value) {
@@ -126,9 +127,11 @@ fn files_of_unified_are_written_last() -> Outcome {
     group.expect("memory.max", "100663296")?;
     group.expect("memory.high", "83886080")?;
     group.expect("cgroup.max.depth", "3")?;
-    for (file, said) in
-        [("../pids.max", "is not that of a file"), ("nonsense.max", "cannot limit `nonsense`")]
-    {
+    for (file, said) in [
+        ("../pids.max", "is not that of a file"),
+        ("nonsense.max", "cannot limit `nonsense`"),
+        ("cgroup.freeze", "not move, stop"),
+    ] {
         let bundle = Bundle::new("idle", "/refused", limits(json!({ "unified": { file: "1" } })))?;
         let message = bundle.create_refused()?;
         expect(&message, message.contains(said), true)?;
@@ -260,6 +263,19 @@ fn group_below_processes_has_no_controllers() -> Outcome {
     free.run()?;
     free.done(&["delete", "--force"])?;
     expect("the one above", &full.state()?["status"], &json!("created"))
+}
+
+fn scope_without_systemd_is_refused_with_a_hint() -> Outcome {
+    let bundle = Bundle::new("idle", "system.slice:rig:x", |_| ())?.with_flag("--systemd-cgroup");
+    let message = bundle.create_refused()?;
+    expect(&message, message.contains("there is no systemd to manage control groups"), true)?;
+    expect(&message, message.contains("hint: leave out --systemd-cgroup"), true)
+}
+
+fn kernel_run_without_a_container_is_limited() -> Outcome {
+    let output = Command::new("/runu").arg("demo").output()?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    expect(&told, told.contains("a control group enforces the limits"), true)
 }
 
 /// Makes a check from a group below that of a user, and leaves it again.

@@ -107,7 +107,7 @@ fn update_that_cannot_be_had_is_refused_by_name() {
         ("", "not valid OCI resources"),
         ("[]", "not valid OCI resources"),
         (r#"{"memory":{"limit":"1"}}"#, "not valid OCI resources"),
-        (r#"{"blockIO":{"weight":500}}"#, "a limit on block devices is not supported"),
+        (r#"{"cpu":{"realtimeRuntime":500}}"#, "a limit on real-time scheduling is not supported"),
     ] {
         let file = container.path("limits");
         fs::write(&file, text).unwrap();

@@ -17,7 +17,7 @@ const NEEDS: &[Need] = &[
     Need {
         program: "qemu-system-x86_64",
         package: "qemu-system-x86",
-        skipped_without: "the comparison of every guest with QEMU",
+        skipped_without: "the comparison of every guest with QEMU, and what needs a machine of its own",
     },
     Need { program: "runc", package: "runc", skipped_without: "ordinary containers; runc in the benchmark" },
     Need { program: "crun", package: "crun", skipped_without: "crun in the benchmark" },

@@ -110,7 +110,7 @@ pub fn create(
     if made.as_ref().is_err_and(is_of_others) {
         // What is not ours is not removed with us.
         record.cgroup = None;
-        record.save(&directory)?;
+        let _ = record.save(&directory);
     }
     if made.is_err() {
         // The error to tell is the first one; what this cannot remove, `delete --force` can. What was made is what this

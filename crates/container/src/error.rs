@@ -250,6 +250,7 @@ impl Blamed for ContainerError {
             ContainerError::Plan(error) => error.hint(),
             ContainerError::Annotation { source, .. } => source.hint(),
             ContainerError::Kernel { source, .. } => source.hint(),
+            ContainerError::Cgroup(error) => error.hint(),
             ContainerError::Sandbox(error) => error.hint(),
             ContainerError::Exists(_) => Some("delete it, or choose another ID".to_owned()),
             _ => None,

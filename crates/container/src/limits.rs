@@ -43,13 +43,7 @@ fn refuse_unsupported(resources: &LinuxResources) -> Result<(), ResourcesError> 
         cpu.realtime_runtime().is_some_and(|time| time != 0)
             || cpu.realtime_period().is_some_and(|time| time != 0)
     });
-    let blocks = resources.block_io().as_ref();
-    let weight = blocks.and_then(|blocks| blocks.weight()).is_some_and(|weight| weight != 0);
-    match (realtime, weight) {
-        (true, _) => Err(ResourcesError::Unsupported("real-time scheduling")),
-        (_, true) => Err(ResourcesError::Unsupported("block devices")),
-        _ => Ok(()),
-    }
+    if realtime { Err(ResourcesError::Unsupported("real-time scheduling")) } else { Ok(()) }
 }
 
 /// Limits of the control group. Zero means "not set": engines send it for every number that nobody gave.

@@ -283,7 +283,7 @@ pub(crate) struct UpdateFlags {
     #[arg(long, value_name = "N")]
     pub(crate) cpu_burst: Option<u64>,
 
-    /// 1: only the processor time that nobody else wants
+    /// 1 for only that processor time which nobody else wants
     #[arg(long, value_name = "N")]
     pub(crate) cpu_idle: Option<i64>,
 

@@ -257,7 +257,7 @@ fn limits(flags: &UpdateFlags) -> Result<Resources, VerbError> {
         cpu_period: flags.cpu_period.filter(|period| *period != 0),
         cpu_shares: flags.cpu_share.filter(|shares| *shares != 0),
         cpu_burst: flags.cpu_burst.filter(|burst| *burst != 0),
-        cpu_idle: flags.cpu_idle.filter(|idle| *idle != 0),
+        cpu_idle: flags.cpu_idle,
         io_weight: flags.blkio_weight.filter(|weight| *weight != 0),
         cpus: text(&flags.cpuset_cpus),
         mems: text(&flags.cpuset_mems),

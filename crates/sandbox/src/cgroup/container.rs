@@ -142,9 +142,8 @@ impl ContainerCgroup {
     /// The name is none that a group can have.
     pub fn find(name: &CgroupName) -> Result<Self> {
         let relative = relative(&name.path)?;
-        let found = mounts::hierarchies().into_iter().filter_map(|hierarchy| {
-            Directory::existing(hierarchy.mount.join(relative), hierarchy.version, hierarchy.controllers)
-        });
+        let found =
+            mounts::hierarchies().iter().filter_map(|hierarchy| Directory::existing(hierarchy, relative));
         let directories = found.collect();
         Ok(ContainerCgroup { directories, scope: name.scope.clone(), ..ContainerCgroup::default() })
     }
@@ -189,7 +188,7 @@ impl ContainerCgroup {
             };
         }
         for hierarchy in hierarchies {
-            match Directory::make(&hierarchy, relative) {
+            match Directory::make(hierarchy, relative) {
                 Ok(directory) => self.directories.push(directory),
                 // Not ours to use; whether that matters the limits will tell.
                 Err(ContainerCgroupError::Kernel {
@@ -433,6 +432,36 @@ mod tests {
             assert!(relative(path).is_err(), "{path:?}");
         }
         assert_eq!(relative("/docker/17").ok(), Some(Path::new("docker/17")));
+    }
+
+    #[test]
+    fn group_with_processes_of_others_is_refused_and_they_live_on()
+    -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let name = CgroupName::plain(format!("/runu-test-in-use-{}", std::process::id()));
+        let group = match ContainerCgroup::create(&name, &Resources::default()) {
+            Ok(group) => group,
+            Err(error) => {
+                eprintln!("skipped: no control group for us here: {error}");
+                return Ok(());
+            }
+        };
+        // Waits for input that never comes.
+        let mut other = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()?;
+        for (_, path) in group.paths() {
+            std::fs::write(path.join("cgroup.procs"), other.id().to_string())?;
+        }
+
+        let refused = ContainerCgroup::create(&name, &Resources::default());
+
+        assert!(matches!(refused, Err(ContainerCgroupError::InUse(_))), "{refused:?}");
+        assert!(ContainerCgroup::is_in_use(&name));
+        assert_eq!(other.try_wait()?, None);
+        group.remove()?;
+        other.wait()?;
+        Ok(())
     }
 
     #[test]

@@ -53,8 +53,9 @@ impl Directory {
     }
 
     /// The directory, if it is there.
-    pub(crate) fn existing(path: PathBuf, version: Version, controllers: Vec<String>) -> Option<Self> {
-        path.is_dir().then(|| Self::at(path, version, controllers))
+    pub(crate) fn existing(hierarchy: &Hierarchy, relative: &Path) -> Option<Self> {
+        let path = hierarchy.mount.join(relative);
+        path.is_dir().then(|| Self::at(path, hierarchy.version, hierarchy.controllers.clone()))
     }
 
     fn at(path: PathBuf, version: Version, controllers: Vec<String>) -> Self {

@@ -1,6 +1,6 @@
 //! Which hierarchies of control groups this host has, and where.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::OnceLock};
 
 /// The two kinds of hierarchy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +23,13 @@ pub(crate) struct Hierarchy {
 }
 
 /// Those in which containers have groups: all of version 1; that of version 2 only where version 1 does not exist, as a
-/// hybrid host has nothing but names in it.
-pub(crate) fn hierarchies() -> Vec<Hierarchy> {
+/// hybrid host has nothing but names in it. Looked for once: whoever uses this does not mount any.
+pub(crate) fn hierarchies() -> &'static [Hierarchy] {
+    static FOUND: OnceLock<Vec<Hierarchy>> = OnceLock::new();
+    FOUND.get_or_init(find)
+}
+
+fn find() -> Vec<Hierarchy> {
     let mut found = parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
     if found.iter().any(|hierarchy| hierarchy.version == Version::Separate) {
         found.retain(|hierarchy| hierarchy.version == Version::Separate);

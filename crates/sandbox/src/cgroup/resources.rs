@@ -97,6 +97,10 @@ pub(crate) struct Setting {
     pub(crate) after: Option<(&'static str, String)>,
 }
 
+/// Files of every group that limit something. With the others a configuration could have the host's processes moved into
+/// the group, or the container stopped before it is made, for whoever makes it to wait for ever.
+const HARMLESS: [&str; 3] = ["cgroup.max.depth", "cgroup.max.descendants", "cgroup.pressure"];
+
 /// Why limits cannot be, in a few words.
 pub(crate) type Contradiction = &'static str;
 
@@ -171,6 +175,9 @@ impl Resources {
             let Some(controller) = controller.filter(|_| !file.contains(['/', '\0'])) else {
                 return Err("a name in `unified` is not that of a file of a control group");
             };
+            if controller == "cgroup" && !HARMLESS.contains(&file.as_str()) {
+                return Err("`unified` may set limits, not move, stop or end processes");
+            }
             for line in lines.lines() {
                 set(controller, file, Some(line.to_owned()), false);
             }
@@ -318,7 +325,7 @@ mod tests {
             ..Resources::default()
         };
         assert_eq!(lines(&of("memory.high"), Version::Unified), ["memory.high=1", "memory.high=2"]);
-        for name in ["", "memory", "../memory.high", "a.b/c", "a.b\0"] {
+        for name in ["", "memory", "../memory.high", "a.b/c", "a.b\0", "cgroup.freeze", "cgroup.procs"] {
             assert!(of(name).settings(Version::Unified).is_err(), "{name:?}");
         }
         assert!(of("memory.high").settings(Version::Separate).is_err());
