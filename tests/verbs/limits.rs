@@ -92,11 +92,8 @@ fn update_from_standard_input_and_from_a_file_sets_limits() {
 fn update_that_cannot_be_had_is_refused_by_name() {
     let Some(container) = started() else { return };
     let flags = [
-        ("--blkio-weight", "500"),
         ("--cpu-rt-period", "1000"),
         ("--cpu-rt-runtime", "1000"),
-        ("--cpu-burst", "1000"),
-        ("--cpu-idle", "1"),
         ("--l3-cache-schema", "L3:0=f"),
         ("--mem-bw-schema", "MB:0=20"),
     ];
