@@ -38,9 +38,14 @@ fn tell(error: &clap::Error, words: &[OsString]) -> u8 {
             Blame::User.exit_status()
         }
         _ => {
+            let before = BeforeVerb::of(words);
+            if before.is_oci_verb()
+                && let Some(failure) = oci::hand_on_unparsed(before.root.clone(), &before.behind)
+            {
+                return failure.report();
+            }
             let lines = mistake(&text);
             stdio::words(&lines);
-            let before = BeforeVerb::of(words);
             if !before.is_oci_verb() {
                 return Blame::User.exit_status();
             }
@@ -70,6 +75,9 @@ fn mistake(told: &str) -> Vec<String> {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct BeforeVerb {
     verb: Option<String>,
+    /// The words behind it.
+    behind: Vec<OsString>,
+    root: Option<PathBuf>,
     log: Option<PathBuf>,
     log_format: LogFormat,
 }
@@ -83,6 +91,7 @@ impl BeforeVerb {
             let text = word.to_string_lossy();
             if !text.starts_with('-') {
                 found.verb = Some(text.into_owned());
+                found.behind = rest.cloned().collect();
                 return found;
             }
             let (flag, value) = match text.split_once('=') {
@@ -91,6 +100,7 @@ impl BeforeVerb {
                 None => (text.into_owned(), None),
             };
             match flag.as_str() {
+                "--root" => found.root = value.map(PathBuf::from),
                 "--log" => found.log = value.map(PathBuf::from),
                 "--log-format" if value.as_deref() == Some(OsStr::new("json")) => {
                     found.log_format = LogFormat::Json;
@@ -188,6 +198,8 @@ mod tests {
         ]));
         assert_eq!((found.verb.as_deref(), found.log_format), (Some("create"), LogFormat::Json));
         assert_eq!(found.log.as_deref(), Some(Path::new("l")));
+        assert_eq!(found.root.as_deref(), Some(Path::new("/r")));
+        assert_eq!(found.behind, words(&["--log", "x"]));
     }
 
     #[test]
