@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use runu_container::{ContainerId, Delegate, Owner, Root, Runtime};
+use runu_container::{Config, ContainerId, Delegate, Owner, Root, Runtime};
 
 use crate::{
     cli::{GlobalFlags, LogFormat, RunFlags, Verb},
@@ -60,8 +60,8 @@ pub(crate) fn run(global: &GlobalFlags, verb: Verb) -> u8 {
 
 /// Hands on a call whose words we cannot parse, where one of those behind the verb names an ordinary container: its runtime
 /// may have flags that we do not know. Returns where none does.
-pub(crate) fn hand_on_unparsed(root: Option<PathBuf>, behind_verb: &[OsString]) -> Option<Failure> {
-    let runner = Runner::new(&GlobalFlags { root, ..GlobalFlags::default() });
+pub(crate) fn hand_on_unparsed(global: &GlobalFlags, behind_verb: &[OsString]) -> Option<Failure> {
+    let runner = Runner::new(global);
     let named = |word: &OsString| runner.root.owner(&ContainerId::new(word.to_str()?).ok()?);
     match behind_verb.iter().find_map(named)? {
         Owner::Ordinary => Some(runner.hand_on()),
@@ -89,6 +89,8 @@ pub(crate) struct Runner {
     pub(crate) given_root: Option<PathBuf>,
     /// Whether control-group paths are systemd's.
     pub(crate) systemd_cgroup: bool,
+    /// The operator's file, if not the default one.
+    config: Option<PathBuf>,
 }
 
 impl Runner {
@@ -98,14 +100,26 @@ impl Runner {
             root: Root::new(root),
             given_root: global.root.clone(),
             systemd_cgroup: global.systemd_cgroup,
+            config: global.config.clone(),
         }
+    }
+
+    /// What the operator has decided. Read only by verbs that need it: a file that is broken must not keep anyone from
+    /// ending a unikernel.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        Ok(Config::load(self.config.as_deref())?)
+    }
+
+    /// The runtime of ordinary containers.
+    pub(crate) fn runtime(&self) -> Result<Runtime, Failure> {
+        Ok(Runtime::find(self.config()?.ordinary.runtime.as_deref())?)
     }
 
     /// Hands this call on as it was made. Returns only on failure.
     pub(crate) fn hand_on(&self) -> Failure {
-        let runtime = match Runtime::find() {
+        let runtime = match self.runtime() {
             Ok(runtime) => runtime,
-            Err(error) => return error.into(),
+            Err(failure) => return failure,
         };
         let words: Vec<OsString> = env::args_os().skip(1).collect();
         let default_broken_pipe = stdio::broken_pipe_was_default();

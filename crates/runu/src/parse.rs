@@ -12,7 +12,7 @@ use clap::{Parser, error::ErrorKind};
 use runu_core::Blame;
 
 use crate::{
-    cli::{Cli, LogFormat, RunFlags, Verb},
+    cli::{Cli, GlobalFlags, LogFormat, RunFlags, Verb},
     failure::Failure,
     oci, stdio,
 };
@@ -40,9 +40,10 @@ fn tell(error: &clap::Error, words: &[OsString]) -> u8 {
         _ => {
             let before = BeforeVerb::of(words);
             if before.is_oci_verb()
-                && let Some(failure) = oci::hand_on_unparsed(before.root.clone(), &before.behind)
+                && let Some(failure) = oci::hand_on_unparsed(&before.global(), &before.behind)
             {
-                return failure.report();
+                failure.report();
+                return oci::FAILED;
             }
             let lines = mistake(&text);
             stdio::words(&lines);
@@ -78,6 +79,7 @@ struct BeforeVerb {
     /// The words behind it.
     behind: Vec<OsString>,
     root: Option<PathBuf>,
+    config: Option<PathBuf>,
     log: Option<PathBuf>,
     log_format: LogFormat,
 }
@@ -101,6 +103,7 @@ impl BeforeVerb {
             };
             match flag.as_str() {
                 "--root" => found.root = value.map(PathBuf::from),
+                "--config" => found.config = value.map(PathBuf::from),
                 "--log" => found.log = value.map(PathBuf::from),
                 "--log-format" if value.as_deref() == Some(OsStr::new("json")) => {
                     found.log_format = LogFormat::Json;
@@ -111,13 +114,18 @@ impl BeforeVerb {
         found
     }
 
+    /// Those of the flags that say where containers are and who has them.
+    fn global(&self) -> GlobalFlags {
+        GlobalFlags { root: self.root.clone(), config: self.config.clone(), ..GlobalFlags::default() }
+    }
+
     fn is_oci_verb(&self) -> bool {
         self.verb.as_deref().is_some_and(|verb| OCI_VERBS.contains(&verb))
     }
 }
 
 /// Flags before the verb whose value can be the next word.
-const GLOBAL_WITH_VALUE: [&str; 5] = ["--root", "--log", "--log-format", "--criu", "--rootless"];
+const GLOBAL_WITH_VALUE: [&str; 6] = ["--root", "--log", "--log-format", "--config", "--criu", "--rootless"];
 
 /// The verbs that engines call. `run` is not among them: people call it, mostly with a kernel.
 const OCI_VERBS: [&str; 16] = [
