@@ -251,7 +251,28 @@ fn check_supported(spec: &Spec) -> Result<(), ContainerError> {
             why: "its kernel can reach no file system of the host yet",
         });
     }
-    Ok(())
+    check_linux(spec)
+}
+
+/// What is asked of the host beside the program's confinement, and would be missed outside of it.
+fn check_linux(spec: &Spec) -> Result<(), ContainerError> {
+    let Some(linux) = spec.linux() else { return Ok(()) };
+    let moves_devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
+    let listens = linux.seccomp().as_ref().is_some_and(|seccomp| seccomp.listener_path().is_some());
+    let asked = [
+        (moves_devices, "`linux.netDevices`", "it is given no device of the host yet"),
+        (
+            linux.memory_policy().is_some(),
+            "`linux.memoryPolicy`",
+            "its memory can be kept to nodes with cpuset alone",
+        ),
+        (linux.intel_rdt().is_some(), "`linux.intelRdt`", "it is put into no class of caches yet"),
+        (listens, "`linux.seccomp.listenerPath`", "it makes no system calls that somebody could be told of"),
+    ];
+    match asked.into_iter().find(|(is_asked, ..)| *is_asked) {
+        Some((_, what, why)) => Err(ContainerError::Unsupported { what: what.to_owned(), why }),
+        None => Ok(()),
+    }
 }
 
 /// The error with the name of the parameter that it is about, if it is about one.

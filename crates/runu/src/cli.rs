@@ -78,7 +78,7 @@ pub(crate) enum Verb {
 }
 
 /// Flags before the verb, as OCI runtimes have them.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct GlobalFlags {
     /// Where the state of containers is kept
     #[arg(long, value_name = "DIR")]

@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use runu_container::{Config, Delegate, Owner, Root, Runtime};
+use runu_container::{Config, ContainerId, Delegate, Owner, Root, Runtime};
 
 use crate::{
     cli::{GlobalFlags, LogFormat, RunFlags, Verb},
@@ -26,8 +26,10 @@ use crate::{
     stdio,
 };
 
-/// Exit status of every verb that fails.
+/// Exit status of every verb that fails, but for `exec`.
 pub(crate) const FAILED: u8 = 1;
+/// Exit status of an `exec` that fails: 1 may be the program's own (runc 1.3, exec.go).
+const EXEC_FAILED: u8 = 255;
 
 /// Whether `runu run` was asked to run a bundle: a flag of bundles says so, or a word that names no file beside a
 /// config.json.
@@ -43,6 +45,7 @@ pub(crate) fn is_bundle(flags: &RunFlags) -> bool {
 
 /// Does what the verb says; its exit status.
 pub(crate) fn run(global: &GlobalFlags, verb: Verb) -> u8 {
+    let failed = if matches!(verb, Verb::Exec(_)) { EXEC_FAILED } else { FAILED };
     match verbs::run(&Runner::new(global), verb) {
         Ok(status) => status,
         Err(failure) => {
@@ -50,8 +53,19 @@ pub(crate) fn run(global: &GlobalFlags, verb: Verb) -> u8 {
             if let Some(path) = &global.log {
                 log(path, global.log_format, &failure.sentence());
             }
-            FAILED
+            failed
         }
+    }
+}
+
+/// Hands on a call whose words we cannot parse, where one of those behind the verb names an ordinary container: its runtime
+/// may have flags that we do not know. Returns where none does.
+pub(crate) fn hand_on_unparsed(global: &GlobalFlags, behind_verb: &[OsString]) -> Option<Failure> {
+    let runner = Runner::new(global);
+    let named = |word: &OsString| runner.root.owner(&ContainerId::new(word.to_str()?).ok()?);
+    match behind_verb.iter().find_map(named)? {
+        Owner::Ordinary => Some(runner.hand_on()),
+        Owner::Unikernel => None,
     }
 }
 
@@ -71,6 +85,8 @@ pub(crate) fn log(path: &Path, format: LogFormat, sentence: &str) {
 pub(crate) struct Runner {
     /// Where state is.
     pub(crate) root: Root,
+    /// What `--root` says.
+    pub(crate) given_root: Option<PathBuf>,
     /// Whether control-group paths are systemd's.
     pub(crate) systemd_cgroup: bool,
     /// The operator's file, if not the default one.
@@ -80,7 +96,12 @@ pub(crate) struct Runner {
 impl Runner {
     fn new(global: &GlobalFlags) -> Self {
         let root = global.root.clone().unwrap_or_else(default_root);
-        Runner { root: Root::new(root), systemd_cgroup: global.systemd_cgroup, config: global.config.clone() }
+        Runner {
+            root: Root::new(root),
+            given_root: global.root.clone(),
+            systemd_cgroup: global.systemd_cgroup,
+            config: global.config.clone(),
+        }
     }
 
     /// What the operator has decided. Read only by verbs that need it: a file that is broken must not keep anyone from
@@ -106,8 +127,8 @@ impl Runner {
     }
 
     /// Hands this call on if the container of that id is an ordinary one.
-    pub(crate) fn hand_on_ordinary(&self, id: &str) -> Result<runu_container::ContainerId, Failure> {
-        let id = runu_container::ContainerId::new(id)?;
+    pub(crate) fn hand_on_ordinary(&self, id: &str) -> Result<ContainerId, Failure> {
+        let id = ContainerId::new(id)?;
         match self.root.owner(&id) {
             Some(Owner::Ordinary) => Err(self.hand_on()),
             Some(Owner::Unikernel) | None => Ok(id),

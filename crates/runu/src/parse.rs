@@ -12,7 +12,7 @@ use clap::{Parser, error::ErrorKind};
 use runu_core::Blame;
 
 use crate::{
-    cli::{Cli, LogFormat, RunFlags, Verb},
+    cli::{Cli, GlobalFlags, LogFormat, RunFlags, Verb},
     failure::Failure,
     oci, stdio,
 };
@@ -38,9 +38,15 @@ fn tell(error: &clap::Error, words: &[OsString]) -> u8 {
             Blame::User.exit_status()
         }
         _ => {
+            let before = BeforeVerb::of(words);
+            if before.is_oci_verb()
+                && let Some(failure) = oci::hand_on_unparsed(&before.global(), &before.behind)
+            {
+                failure.report();
+                return oci::FAILED;
+            }
             let lines = mistake(&text);
             stdio::words(&lines);
-            let before = BeforeVerb::of(words);
             if !before.is_oci_verb() {
                 return Blame::User.exit_status();
             }
@@ -70,6 +76,10 @@ fn mistake(told: &str) -> Vec<String> {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct BeforeVerb {
     verb: Option<String>,
+    /// The words behind it.
+    behind: Vec<OsString>,
+    root: Option<PathBuf>,
+    config: Option<PathBuf>,
     log: Option<PathBuf>,
     log_format: LogFormat,
 }
@@ -83,6 +93,7 @@ impl BeforeVerb {
             let text = word.to_string_lossy();
             if !text.starts_with('-') {
                 found.verb = Some(text.into_owned());
+                found.behind = rest.cloned().collect();
                 return found;
             }
             let (flag, value) = match text.split_once('=') {
@@ -91,6 +102,8 @@ impl BeforeVerb {
                 None => (text.into_owned(), None),
             };
             match flag.as_str() {
+                "--root" => found.root = value.map(PathBuf::from),
+                "--config" => found.config = value.map(PathBuf::from),
                 "--log" => found.log = value.map(PathBuf::from),
                 "--log-format" if value.as_deref() == Some(OsStr::new("json")) => {
                     found.log_format = LogFormat::Json;
@@ -99,6 +112,11 @@ impl BeforeVerb {
             }
         }
         found
+    }
+
+    /// Those of the flags that say where containers are and who has them.
+    fn global(&self) -> GlobalFlags {
+        GlobalFlags { root: self.root.clone(), config: self.config.clone(), ..GlobalFlags::default() }
     }
 
     fn is_oci_verb(&self) -> bool {
@@ -188,6 +206,8 @@ mod tests {
         ]));
         assert_eq!((found.verb.as_deref(), found.log_format), (Some("create"), LogFormat::Json));
         assert_eq!(found.log.as_deref(), Some(Path::new("l")));
+        assert_eq!(found.root.as_deref(), Some(Path::new("/r")));
+        assert_eq!(found.behind, words(&["--log", "x"]));
     }
 
     #[test]

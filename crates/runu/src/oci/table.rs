@@ -3,6 +3,7 @@
 use std::{ffi::OsString, fs, os::unix::fs::MetadataExt, process::Command};
 
 use runu_container::{Container, ContainerId, Root, Runtime};
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::Runner;
@@ -77,6 +78,30 @@ fn features_of(runtime: &Runtime) -> Option<Value> {
     (output.status.success() && document.is_object()).then_some(document)
 }
 
+/// The same for programs.
+///
+/// # Errors
+/// None that is not a bug.
+pub(crate) fn json(containers: &[Value]) -> Result<String, Failure> {
+    let listed: Vec<InOrder<'_>> = containers.iter().map(InOrder).collect();
+    let text = serde_json::to_string(&listed).map_err(|source| Failure::bug("write JSON", source))?;
+    Ok(format!("{text}\n"))
+}
+
+/// An object whose fields are written in the order of runc (list.go, `containerState`), for those who read it as text.
+struct InOrder<'a>(&'a Value);
+
+impl Serialize for InOrder<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const ORDER: &[&str] =
+            &["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "annotations", "owner"];
+        let place = |name: &str| ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len());
+        let mut fields: Vec<(&String, &Value)> = self.0.as_object().into_iter().flatten().collect();
+        fields.sort_by_key(|(name, _)| place(name));
+        serializer.collect_map(fields)
+    }
+}
+
 /// The table for people, with the columns of runc.
 pub(crate) fn list(containers: &[Value]) -> String {
     let heads = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
@@ -142,6 +167,14 @@ mod tests {
     #[test]
     fn table_of_no_container_is_its_head() {
         assert_eq!(list(&[]), "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n");
+    }
+
+    #[test]
+    fn json_has_the_fields_in_the_order_of_runc() {
+        let container =
+            serde_json::json!({ "status": "running", "id": "a", "x": 1, "pid": 7, "ociVersion": "1" });
+        let text = json(&[container]).unwrap_or_default();
+        assert_eq!(text, "[{\"ociVersion\":\"1\",\"id\":\"a\",\"pid\":7,\"status\":\"running\",\"x\":1}]\n");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use runu_container::{
 };
 use runu_core::{Blame, Blamed};
 use runu_sandbox::Resources;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Runner,
@@ -204,6 +204,13 @@ fn delete(runner: &Runner, flags: &cli::DeleteFlags) -> Done {
 }
 
 fn list(runner: &Runner, flags: &ListFlags) -> Done {
+    if let Some(path) = &runner.given_root {
+        fs::read_dir(path).map_err(|source| VerbError::File {
+            action: "read",
+            path: path.clone(),
+            source,
+        })?;
+    }
     let containers = table::all(runner)?;
     let text = match flags {
         ListFlags { quiet: true, .. } => containers
@@ -212,7 +219,7 @@ fn list(runner: &Runner, flags: &ListFlags) -> Done {
             .collect(),
         // As runc has it: no container is no list.
         ListFlags { format: TableFormat::Json, .. } if containers.is_empty() => "null\n".to_owned(),
-        ListFlags { format: TableFormat::Json, .. } => format!("{}\n", Value::Array(containers)),
+        ListFlags { format: TableFormat::Json, .. } => table::json(&containers)?,
         ListFlags { format: TableFormat::Table, .. } => table::list(&containers),
     };
     stdio::data(&text)?;
