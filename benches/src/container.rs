@@ -1,5 +1,6 @@
-//! A static hello under runc and crun: the same namespaces as a sandbox of runu's has, a control group with the same kinds
-//! of limit, an unprivileged user, no capability; with and without a filter of system calls.
+//! Containers: a static hello under runc and crun in the same namespaces as a sandbox of runu's, with a control group with
+//! the same kinds of limit, an unprivileged user, no capability; with and without a filter of system calls. And the lives of
+//! such containers, as engines lead them, under runc, crun and runu.
 
 use std::{
     fs, io,
@@ -11,15 +12,20 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    contender::{Contender, Field, Role, Waiter},
+    contender::{Category, Contender, Course, Field, Role, Waiter},
     elsewhere::Elsewhere,
     host::{self, word},
+    life::Life,
     memory::{Ending, Idle},
     run::Job,
+    runu::{self, Kernel},
 };
 
 /// The program in the container: built from `container/hello.s`.
-const HELLO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/container-hello"));
+pub(crate) const HELLO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/container-hello"));
+
+/// What it prints.
+pub(crate) const HELLO_SAYS: &str = "Hello from a container";
 
 /// What a filter allows. runc's own process, written in Go, runs behind it before it becomes the program in the container,
 /// and needs most of these; runu's list has eleven, with pinned arguments.
@@ -83,14 +89,51 @@ struct Runtime<'a> {
     elsewhere: bool,
 }
 
-/// Enters runc and crun, their bundles below `folder`.
-pub(crate) fn enter(field: &mut Field, folder: &Path) {
+/// Enters runc, crun and all builds of runu, their bundles below `folder`.
+pub(crate) fn enter(field: &mut Field, builds: &[PathBuf], kernels: &[Kernel], folder: &Path) {
     for name in ["runc", "crun"] {
         match runtime(name, folder, field) {
             Ok(runtime) => runtime.enter(field),
             Err(reason) => field.skip(name, reason),
         }
     }
+    if !host::is_root() {
+        field.skip("runu create", "it takes root to give it what the others have");
+        return;
+    }
+    for (number, build) in builds.iter().enumerate() {
+        let called = runu::called(build, builds);
+        for kernel in kernels {
+            if let Err(error) = enter_kernel(field, &called, number, build, kernel, folder) {
+                field.skip(&called, format!("cannot make a bundle: {error}"));
+            }
+        }
+    }
+}
+
+/// Enters the life of a container with a kernel in it.
+fn enter_kernel(
+    field: &mut Field,
+    called: &str,
+    number: usize,
+    build: &Path,
+    kernel: &Kernel,
+    folder: &Path,
+) -> io::Result<()> {
+    let id = format!("runu-bench-{}-{number}-{}", process::id(), kernel.name);
+    let bundle = folder.join(&id);
+    make_bundle(&bundle, &config(&id, Task::Hello, false), "unikraft/bin/kernel", &fs::read(&kernel.path)?)?;
+    let state = word(&folder.join(format!("runu{number}-state")));
+    let runtime = vec![word(build), "--root".to_owned(), state];
+    field.contenders.push(Contender {
+        name: format!("{called} create start delete {}", kernel.name),
+        role: if kernel.unikraft { Role::RunuUnikraft } else { Role::RunuOwn },
+        category: Category::Life,
+        kernel: None,
+        course: Course::Life(Life { runtime, bundle, id, expected: kernel.says().to_owned() }),
+        elsewhere: false,
+    });
+    Ok(())
 }
 
 /// A runtime that works, here or in the other mount namespace.
@@ -107,7 +150,7 @@ fn runtime<'a>(name: &'a str, folder: &'a Path, field: &mut Field) -> Result<Run
     }
     let mut elsewhere = Elsewhere::start()?;
     elsewhere
-        .time(&job)
+        .time(&Course::Program(job))
         .map_err(|again| format!("{reason}; with control groups of version 1 alone: {again}"))?;
     field.elsewhere = Some(elsewhere);
     runtime.elsewhere = true;
@@ -119,15 +162,14 @@ impl Runtime<'_> {
         for (filter, suffix) in [(false, ""), (true, ", seccomp")] {
             let name = format!("{} run hello{suffix}", self.name);
             match self.job(Task::Hello, filter) {
-                Ok(job) => field.contenders.push(Contender {
-                    name,
-                    role: if self.name == "runc" && !filter { Role::Runc } else { Role::Container },
-                    kernel: None,
-                    job,
-                    elsewhere: self.elsewhere,
-                }),
+                Ok(job) => self.contend(field, name, filter, Category::Run, Course::Program(job)),
                 Err(error) => field.skip(&name, format!("cannot make a bundle: {error}")),
             }
+        }
+        let name = format!("{} create start delete hello", self.name);
+        match self.life() {
+            Ok(life) => self.contend(field, name, false, Category::Life, Course::Life(life)),
+            Err(error) => field.skip(&name, format!("cannot make a bundle: {error}")),
         }
         let name = format!("{} run idle", self.name);
         match self.job(Task::Wait, false) {
@@ -141,10 +183,36 @@ impl Runtime<'_> {
         }
     }
 
+    fn contend(&self, field: &mut Field, name: String, filter: bool, category: Category, course: Course) {
+        field.contenders.push(Contender {
+            name,
+            role: if self.name == "runc" && !filter { Role::Runc } else { Role::Container },
+            category,
+            kernel: None,
+            course,
+            elsewhere: self.elsewhere,
+        });
+    }
+
+    /// The life of a container whose bundle is made here.
+    fn life(&self) -> io::Result<Life> {
+        let id = format!("runu-bench-{}-{}-life", process::id(), self.name);
+        let bundle = self.folder.join(&id);
+        make_bundle(&bundle, &config(&id, Task::Hello, false), "hello", HELLO)?;
+        Ok(Life { runtime: self.words(&[]), bundle, id, expected: HELLO_SAYS.to_owned() })
+    }
+
+    /// A call of the runtime.
+    fn words(&self, rest: &[&str]) -> Vec<String> {
+        let state = self.folder.join(format!("{}-state", self.name));
+        let words = [word(&self.program), "--root".to_owned(), word(&state)];
+        words.into_iter().chain(rest.iter().map(|word| (*word).to_owned())).collect()
+    }
+
     /// `RUNTIME run` of a bundle that is made here.
     fn job(&self, task: Task, filter: bool) -> io::Result<Job> {
         let (what, expected) = match task {
-            Task::Hello => ("hello", "Hello from a container"),
+            Task::Hello => ("hello", HELLO_SAYS),
             Task::Wait => ("idle", ""),
         };
         let id = format!(
@@ -154,27 +222,24 @@ impl Runtime<'_> {
             if filter { "-seccomp" } else { "" }
         );
         let bundle = self.folder.join(&id);
-        make_bundle(&bundle, &config(&id, task, filter))?;
-        let state = word(&self.folder.join(format!("{}-state", self.name)));
-        let words = |rest: &[&str]| {
-            let words = [self.program.to_string_lossy().as_ref(), "--root", &state].map(str::to_owned);
-            words.into_iter().chain(rest.iter().map(|word| (*word).to_owned())).collect()
-        };
+        make_bundle(&bundle, &config(&id, task, filter), "hello", HELLO)?;
         Ok(Job {
-            words: words(&["run", "--bundle", &word(&bundle), &id]),
+            words: self.words(&["run", "--bundle", &word(&bundle), &id]),
             expected: expected.to_owned(),
-            undo: Some(words(&["delete", "--force", &id])),
+            undo: Some(self.words(&["delete", "--force", &id])),
         })
     }
 }
 
-fn make_bundle(bundle: &Path, config: &Value) -> io::Result<()> {
+/// Makes a bundle whose root holds one executable file, and the folders that the runtimes mount on.
+fn make_bundle(bundle: &Path, config: &Value, file: &str, bytes: &[u8]) -> io::Result<()> {
     let root = bundle.join("rootfs");
     for folder in ["proc", "dev"] {
         fs::create_dir_all(root.join(folder))?;
     }
-    let program = root.join("hello");
-    fs::write(&program, HELLO)?;
+    let program = root.join(file);
+    fs::create_dir_all(program.parent().unwrap_or(&root))?;
+    fs::write(&program, bytes)?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
     fs::write(bundle.join("config.json"), config.to_string())
 }

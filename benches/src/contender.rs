@@ -1,7 +1,10 @@
 //! Who takes part: a name, what is run, and whom it is compared with.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     elsewhere::Elsewhere,
+    life::Life,
     memory::{Idle, Memory},
     run::{Job, Sample},
 };
@@ -21,16 +24,48 @@ pub(crate) enum Role {
     Emulator,
 }
 
+/// How something is started: times are compared only with those of the same category.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Category {
+    /// By one call of its own program.
+    Run,
+    /// By the calls that an engine makes: create, start, delete.
+    Life,
+    /// By `docker run`.
+    Docker,
+}
+
+/// What is timed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Course {
+    /// One program, from its start to its end.
+    Program(Job),
+    /// The life of a container.
+    Life(Life),
+}
+
+impl Course {
+    /// Once.
+    pub(crate) fn time(&self) -> Result<Sample, String> {
+        match self {
+            Course::Program(job) => job.time(),
+            Course::Life(life) => life.time(),
+        }
+    }
+}
+
 /// Something whose start is timed.
 pub(crate) struct Contender {
     /// As the report calls it.
     pub(crate) name: String,
     /// What it is.
     pub(crate) role: Role,
+    /// How it is started.
+    pub(crate) category: Category,
     /// The kernel that it boots, by which it is compared with others that boot the same.
     pub(crate) kernel: Option<String>,
-    /// What is run.
-    pub(crate) job: Job,
+    /// What is timed.
+    pub(crate) course: Course,
     /// Whether it runs in the other mount namespace.
     pub(crate) elsewhere: bool,
 }
@@ -71,8 +106,8 @@ impl Contender {
     /// One run.
     pub(crate) fn time(&self, elsewhere: &mut Option<Elsewhere>) -> Result<Sample, String> {
         match elsewhere {
-            Some(elsewhere) if self.elsewhere => elsewhere.time(&self.job),
-            _ => self.job.time(),
+            Some(elsewhere) if self.elsewhere => elsewhere.time(&self.course),
+            _ => self.course.time(),
         }
     }
 }

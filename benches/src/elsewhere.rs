@@ -14,8 +14,9 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    contender::Course,
     memory::{Idle, Memory},
-    run::{Job, Sample},
+    run::Sample,
 };
 
 /// Where systemd and others mount the unified hierarchy on a hybrid host ("Control Group APIs and Delegation").
@@ -30,7 +31,7 @@ pub(crate) struct Elsewhere {
 
 #[derive(Serialize, Deserialize)]
 enum Request {
-    Time(Job),
+    Time(Course),
     Measure(Idle),
 }
 
@@ -59,9 +60,9 @@ impl Elsewhere {
         }
     }
 
-    /// [`Job::time`] there.
-    pub(crate) fn time(&mut self, job: &Job) -> Result<Sample, String> {
-        self.ask(&Request::Time(job.clone()))
+    /// [`Course::time`] there.
+    pub(crate) fn time(&mut self, course: &Course) -> Result<Sample, String> {
+        self.ask(&Request::Time(course.clone()))
     }
 
     /// [`Idle::measure`] there.
@@ -97,7 +98,7 @@ pub(crate) fn serve() -> Result<(), String> {
         let request =
             serde_json::from_str(&line).map_err(|error| format!("a request is malformed: {error}"))?;
         let reply = match request {
-            Request::Time(job) => serde_json::to_string(&job.time()),
+            Request::Time(course) => serde_json::to_string(&course.time()),
             Request::Measure(idle) => serde_json::to_string(&idle.measure()),
         };
         let reply = reply.map_err(|error| format!("cannot write a reply: {error}"))?;

@@ -1,18 +1,21 @@
 //! Compares runu with what people run today, side by side in one run: runc and crun with a static hello in the same
-//! namespaces, QEMU without KVM with the same kernels.
+//! namespaces, QEMU without KVM with the same kernels; as programs, as containers that an engine leads through their life,
+//! and as containers of Docker.
 //!
 //! Everybody runs once per round, in turns; told are medians, spreads and ratios within rounds, because absolute times
 //! of a shared machine mean little. docs/benchmarks.md says what is measured and how to read it.
 //!
-//! `main` makes the field (`runu.rs`, `container.rs`, `qemu.rs`), runs the rounds (`rounds.rs`: `run.rs` for a start,
+//! `main` makes the field (`runu.rs`, `container.rs`, `docker.rs`, `qemu.rs`), runs the rounds (`rounds.rs`: `run.rs` and `life.rs` for a start,
 //! `memory.rs` for what it holds) and prints the report (`report.rs`, `targets.rs`, `text.rs`).
 
 mod arguments;
 mod container;
 mod contender;
+mod docker;
 mod elsewhere;
 mod host;
 mod instructions;
+mod life;
 mod memory;
 mod phases;
 mod qemu;
@@ -57,7 +60,9 @@ fn compare(arguments: &Arguments) -> Result<bool, String> {
     let mut field = Field::default();
     let kernels = runu::kernels(&mut field);
     runu::enter(&mut field, &builds, &kernels);
-    container::enter(&mut field, bundles.path());
+    container::enter(&mut field, &builds, &kernels, bundles.path());
+    // It outlives the rounds.
+    let _daemon = docker::enter(&mut field, &builds, &kernels, bundles.path());
     qemu::enter(&mut field, &kernels);
     let mut apart = starts_to_take_apart(&builds, &kernels);
     if let Some(only) = &arguments.only {

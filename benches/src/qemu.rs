@@ -7,7 +7,7 @@ use std::path::Path;
 use runu_guests::Guest;
 
 use crate::{
-    contender::{Contender, Field, Role, Waiter},
+    contender::{Category, Contender, Course, Field, Role, Waiter},
     host::{self, word},
     memory::{Ending, Idle},
     run::Job,
@@ -46,8 +46,9 @@ pub(crate) fn enter(field: &mut Field, kernels: &[Kernel]) {
         field.contenders.push(Contender {
             name: format!("QEMU TCG {}", kernel.name),
             role: Role::Emulator,
+            category: Category::Run,
             kernel: Some(kernel.name.clone()),
-            job: job(&program, kernel, "pc"),
+            course: Course::Program(job(&program, kernel, "pc")),
             elsewhere: false,
         });
     }

@@ -142,7 +142,10 @@ impl<'a> Exits<'a> {
 
     /// These times by those of runc, round by round.
     pub(crate) fn to_runc(&self, all: &[Exits<'_>]) -> Option<Spread> {
-        let runc = all.iter().find(|other| other.contender.role == Role::Runc)?;
+        let category = self.contender.category;
+        let is_runc =
+            |other: &&Exits<'_>| other.contender.role == Role::Runc && other.contender.category == category;
+        let runc = all.iter().find(is_runc)?;
         statistics::ratio(&self.ms, &runc.ms)
     }
 

@@ -14,7 +14,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 /// How long a run may take. The slowest, QEMU's on a busy machine, takes some seconds.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// A program to run, and how to know that it did what it should.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,23 +59,26 @@ impl Job {
         let start = Instant::now();
         let child = self.command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let child = child.map_err(|error| format!("cannot run `{}`: {error}", self.words.join(" ")))?;
-        let result = follow(child, start).and_then(|(sample, success)| self.judge(sample, success));
+        let result =
+            follow(child, start).and_then(|(sample, success)| judge(sample, success, &self.expected));
         if result.is_err() {
             self.clean_up();
         }
         result
     }
-
-    fn judge(&self, sample: Sample, success: bool) -> Result<Sample, String> {
-        if success && sample.stdout.contains(&self.expected) {
-            return Ok(sample);
-        }
-        let told = [&sample.stderr, &sample.stdout].into_iter().find_map(|text| text.lines().last());
-        Err(told.filter(|line| !line.is_empty()).unwrap_or("it failed without a word").to_owned())
-    }
 }
 
-fn command(words: &[String]) -> Command {
+/// The sample, if it is one of what should have been done; else the last words of what was.
+pub(crate) fn judge(sample: Sample, success: bool, expected: &str) -> Result<Sample, String> {
+    if success && sample.stdout.contains(expected) {
+        return Ok(sample);
+    }
+    let told = [&sample.stderr, &sample.stdout].into_iter().find_map(|text| text.lines().last());
+    Err(told.filter(|line| !line.is_empty()).unwrap_or("it failed without a word").to_owned())
+}
+
+/// The command of these words.
+pub(crate) fn command(words: &[String]) -> Command {
     let mut words = words.iter();
     let mut command = Command::new(words.next().map_or("", String::as_str));
     command.args(words);
@@ -162,7 +165,8 @@ fn end(child: &mut Child, pidfd: &OwnedFd) {
     let _ = child.wait();
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+/// A time as the report tells it.
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 

@@ -9,7 +9,7 @@ use std::{
 use runu_guests::Guest;
 
 use crate::{
-    contender::{Contender, Field, Role, Waiter},
+    contender::{Category, Contender, Course, Field, Role, Waiter},
     host::word,
     memory::{Ending, Idle},
     run::Job,
@@ -112,8 +112,9 @@ pub(crate) fn enter(field: &mut Field, builds: &[PathBuf], kernels: &[Kernel]) {
             field.contenders.push(Contender {
                 name: format!("{called} run {}", kernel.name),
                 role: if kernel.unikraft { Role::RunuUnikraft } else { Role::RunuOwn },
+                category: Category::Run,
                 kernel: Some(kernel.name.clone()),
-                job: job(build, &[], &kernel.path, kernel.says()),
+                course: Course::Program(job(build, &[], &kernel.path, kernel.says())),
                 elsewhere: false,
             });
         }

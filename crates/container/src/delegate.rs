@@ -5,7 +5,11 @@
 
 use std::{
     ffi::{CString, OsStr, OsString},
-    os::unix::ffi::{OsStrExt, OsStringExt},
+    fs,
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::MetadataExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -62,8 +66,15 @@ impl Runtime {
             std::env::split_paths(&path).chain(PLACES.iter().map(PathBuf::from)).collect();
         let candidates =
             ["runc", "crun"].iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+        // Some give this program the name of the other, so that an engine takes it for it.
+        let ours = fs::metadata("/proc/self/exe").map(|ours| (ours.dev(), ours.ino()));
+        let is_other = |path: &PathBuf| match (fs::metadata(path), &ours) {
+            (Ok(found), Ok(ours)) => (found.dev(), found.ino()) != *ours,
+            _ => true,
+        };
         let mut found = candidates
             .filter(|path| path.is_absolute())
+            .filter(is_other)
             .filter(|path| path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok());
         found.next().map(Runtime).ok_or(DelegateError::None)
     }

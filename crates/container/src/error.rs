@@ -112,7 +112,7 @@ pub enum ContainerError {
     #[error("cannot start the container")]
     Start(#[source] StartError),
     /// `start` in another status than created.
-    #[error("cannot start a container in the `{0}` state")]
+    #[error("{}", not_created(*.0))]
     NotCreated(Status),
     /// `kill`, `pause` and so on of a container that has ended.
     #[error("container not running")]
@@ -152,6 +152,15 @@ pub enum ContainerError {
     /// A flag does not go with the configuration.
     #[error("{0}")]
     Usage(&'static str),
+}
+
+/// Why a container in that status is not started, in runc's words.
+fn not_created(status: Status) -> String {
+    match status {
+        Status::Running => "cannot start an already running container".to_owned(),
+        Status::Stopped => "cannot start a container that has stopped".to_owned(),
+        status => format!("cannot start a container in the {status} state"),
+    }
 }
 
 impl Blamed for ContainerError {

@@ -26,6 +26,7 @@ mod hooks;
 mod id;
 mod lifecycle;
 mod limits;
+mod lock;
 mod namespaces;
 mod record;
 mod rootfs;

@@ -5,8 +5,10 @@
 //! 1, as runc's is.
 
 mod launch;
+mod stats;
 mod table;
 mod verbs;
+mod words;
 
 use std::{
     env,
@@ -25,7 +27,7 @@ use crate::{
 };
 
 /// Exit status of every verb that fails.
-const FAILED: u8 = 1;
+pub(crate) const FAILED: u8 = 1;
 
 /// Whether `runu run` was asked to run a bundle: a flag of bundles says so, or a word that names no file beside a
 /// config.json.
@@ -45,17 +47,18 @@ pub(crate) fn run(global: &GlobalFlags, verb: Verb) -> u8 {
         Ok(status) => status,
         Err(failure) => {
             failure.report();
-            log(global, &failure.sentence());
+            if let Some(path) = &global.log {
+                log(path, global.log_format, &failure.sentence());
+            }
             FAILED
         }
     }
 }
 
-/// Appends the error to the file of `--log`. One that cannot be written to has nobody who could be told.
-fn log(global: &GlobalFlags, sentence: &str) {
-    let Some(path) = &global.log else { return };
+/// Appends an error to the file of `--log`. One that cannot be written to has nobody who could be told.
+pub(crate) fn log(path: &Path, format: LogFormat, sentence: &str) {
     let time = runu_container::rfc3339_now();
-    let line = match global.log_format {
+    let line = match format {
         LogFormat::Json => serde_json::json!({ "level": "error", "msg": sentence, "time": time }).to_string(),
         LogFormat::Text => format!("time=\"{time}\" level=error msg={sentence:?}"),
     };

@@ -205,7 +205,7 @@ fn container_waiting_for_its_start_can_be_ended_by_a_signal() {
     rig.wait();
     assert_eq!(rig.state()["status"], "stopped");
     assert!(!rig.call(&["start"]).status.success());
-    assert!(rig.logged().contains("cannot start a container in the `stopped` state"));
+    assert!(rig.logged().contains("cannot start a container that has stopped"));
     rig.done(&["delete"]);
     rig.nothing_left();
 }

@@ -1,23 +1,45 @@
 //! Lists of containers and processes.
 
-use std::{ffi::OsString, process::Command};
+use std::{ffi::OsString, fs, os::unix::fs::MetadataExt, process::Command};
 
 use runu_container::{Container, ContainerId, Root, Runtime};
 use serde_json::Value;
 
 /// Everything about our containers that `list` tells, as JSON.
-pub(crate) fn ours(root: &Root) -> Vec<Value> {
+fn ours(root: &Root) -> Vec<Value> {
     root.ids().iter().filter_map(|id| entry(root, id)).collect()
 }
 
 fn entry(root: &Root, id: &ContainerId) -> Option<Value> {
     let container = Container::load(root, id).ok()?;
     container.record()?;
-    serde_json::from_slice(&container.state_json()).ok()
+    let mut entry: Value = serde_json::from_slice(&container.state_json()).ok()?;
+    let uid = fs::metadata(root.directory(id)).ok()?.uid();
+    entry["owner"] = user_name(uid).into();
+    Some(entry)
+}
+
+/// A user's name as passwd(5) has it; `#17` where it has none, as runc writes it.
+fn user_name(uid: u32) -> String {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| format!("#{uid}"))
+}
+
+/// All containers, ours and the others, in the order of their names.
+pub(crate) fn all(root: &Root) -> Vec<Value> {
+    let mut all = ours(root);
+    all.extend(ordinary(root));
+    all.sort_by(|a, b| a["id"].as_str().cmp(&b["id"].as_str()));
+    all
 }
 
 /// The same about ordinary containers, from the runtime that has them; none where there is no runtime.
-pub(crate) fn ordinary(root: &Root) -> Vec<Value> {
+fn ordinary(root: &Root) -> Vec<Value> {
     if !root.containers().is_dir() {
         return Vec::new();
     }
@@ -54,13 +76,19 @@ pub(crate) fn list(containers: &[Value]) -> String {
     columns(&rows)
 }
 
+/// Lines whose cells are padded as those of runc (Go's tabwriter, least width 12, padding 3): all but the last.
 fn columns<const N: usize>(rows: &[[String; N]]) -> String {
-    let width =
-        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
+    const LEAST: usize = 12;
+    const PADDING: usize = 3;
+    let len = |cell: &String| cell.chars().count();
+    let width = |column: usize| {
+        let longest = rows.iter().filter_map(|row| row.get(column)).map(len).max().unwrap_or(0);
+        LEAST.max(longest + PADDING)
+    };
+    let widths: Vec<usize> = (0..N.saturating_sub(1)).map(width).chain([0]).collect();
     let line = |row: &[String; N]| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("   ").trim_end())
+        format!("{}\n", cells.collect::<String>())
     };
     rows.iter().map(line).collect()
 }
@@ -70,6 +98,10 @@ pub(crate) fn processes(pids: &[i32], arguments: &[OsString]) -> std::io::Result
     let default = [OsString::from("-ef")];
     let arguments = if arguments.is_empty() { &default } else { arguments };
     let output = Command::new("ps").args(arguments).output()?;
+    if !output.status.success() {
+        let told = String::from_utf8_lossy(&output.stderr);
+        return Err(std::io::Error::other(told.lines().next().unwrap_or_default().to_owned()));
+    }
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(of_processes(&text, pids))
 }
@@ -93,7 +125,7 @@ mod tests {
 
     #[test]
     fn table_of_no_container_is_its_head() {
-        assert_eq!(list(&[]), "ID   PID   STATUS   BUNDLE   CREATED   OWNER\n");
+        assert_eq!(list(&[]), "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n");
     }
 
     #[test]
