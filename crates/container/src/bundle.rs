@@ -1,11 +1,13 @@
 //! A bundle: the directory with `config.json` that engines make (runtime-spec, bundle.md).
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use oci_spec::runtime::Spec;
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, de::Error as _};
 use serde_json::{Value, json};
 
@@ -37,11 +39,7 @@ impl Bundle {
         let read = |path: &Path, source| ContainerError::Read { path: path.to_path_buf(), source };
         let path = fs::canonicalize(path).map_err(|source| read(path, source))?;
         let config = path.join("config.json");
-        let metadata = fs::metadata(&config).map_err(|source| read(&config, source))?;
-        if metadata.len() > CONFIG_MAX {
-            return Err(read(&config, io::Error::from(io::ErrorKind::FileTooLarge)));
-        }
-        let bytes = fs::read(&config).map_err(|source| read(&config, source))?;
+        let bytes = contents(&config).map_err(|source| read(&config, source))?;
         let (spec, unread) =
             read_spec(&bytes).map_err(|source| ContainerError::Config { path: config, source })?;
         let root = spec.root().as_ref().ok_or(ContainerError::Missing("root"))?;
@@ -61,21 +59,69 @@ impl Bundle {
     }
 }
 
+/// All of a file that somebody else made: neither a pipe that nobody writes to nor a device that never ends.
+fn contents(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    if metadata.len() > CONFIG_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let mut bytes = Vec::new();
+    // It may grow while it is read.
+    file.take(CONFIG_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The properties that mean something for a unikernel, each list with the path of what has them.
+const LOOKED_AT: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "ociVersion",
+            "process",
+            "root",
+            "hostname",
+            "domainname",
+            "mounts",
+            "hooks",
+            "annotations",
+            "linux",
+        ],
+    ),
+    ("/process", &["terminal", "consoleSize", "user", "args", "env", "cwd", "rlimits", "oomScoreAdj"]),
+    (
+        "/linux",
+        &["uidMappings", "gidMappings", "sysctl", "resources", "cgroupsPath", "namespaces", "timeOffsets"],
+    ),
+    (
+        "/linux/resources",
+        &["memory", "cpu", "pids", "blockIO", "hugepageLimits", "network", "rdma", "unified"],
+    ),
+];
+
 /// The configuration as far as it can be read, and why not all of it could.
 fn read_spec(bytes: &[u8]) -> Result<(Spec, Option<String>), serde_json::Error> {
-    let error = match serde_json::from_slice(bytes) {
-        Ok(spec) => return Ok((spec, None)),
-        Err(error) => error,
-    };
+    if let Ok(spec) = serde_json::from_slice(bytes) {
+        return Ok((spec, None));
+    }
     let mut whole: Value = serde_json::from_slice(bytes)?;
-    // Names of capabilities and system calls grow with the kernel, and mean nothing to a unikernel.
-    for (part, name) in [("process", "capabilities"), ("linux", "seccomp")] {
-        whole.get_mut(part).and_then(Value::as_object_mut).map(|part| part.remove(name));
+    // Words of all else may be newer than we are: names of capabilities and system calls grow with the kernel.
+    for (path, names) in LOOKED_AT {
+        if let Some(object) = whole.pointer_mut(path).and_then(Value::as_object_mut) {
+            object.retain(|name, _| names.contains(&name.as_str()));
+        }
     }
     match (Spec::deserialize(&whole), outline(&whole)) {
         (Ok(spec), _) => Ok((spec, None)),
-        (Err(_), Some(spec)) => Ok((spec, Some(error.to_string()))),
-        (Err(_), None) => Err(error),
+        (Err(error), Some(spec)) => Ok((spec, Some(error.to_string()))),
+        (Err(error), None) => Err(error),
     }
 }
 

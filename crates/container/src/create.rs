@@ -15,9 +15,10 @@ use std::{
 };
 
 use oci_spec::runtime::{Process, Spec};
-use runu_core::{Bytes, Plan};
+use runu_core::Plan;
 use runu_sandbox::{
-    CgroupName, ContainerCgroup, ContainerCgroupError, Holding, Ready, SandboxError, Terminal,
+    CgroupName, ContainerCgroup, ContainerCgroupError, Holding, Namespace, Namespaces, Parameter, Ready,
+    SandboxError, Terminal,
 };
 use rustix::{
     fs::{FallocateFlags, MemfdFlags, Mode, OFlags},
@@ -25,12 +26,16 @@ use rustix::{
 };
 
 use crate::{
-    Bundle, Container, ContainerError, ContainerId, Launch, Root, Unikernel, hooks, limits,
+    Bundle, Config, Container, ContainerError, ContainerId, Launch, Root, Unikernel,
+    hooks::{self, Place},
+    limits,
+    mounts::is_ignored,
     namespaces::namespaces,
+    parameters::parameters,
+    policy,
     record::{LIFE, Record, START, Status, state},
     time::rfc3339_now,
     witness::Chronicle,
-    workload,
 };
 
 /// Flags of `create`.
@@ -43,15 +48,6 @@ pub struct CreateFlags {
     /// Whether `linux.cgroupsPath` is systemd's `SLICE:PREFIX:NAME`.
     pub systemd_cgroup: bool,
 }
-
-/// Memory of a guest in a container without a limit: as much as `runu run` gives.
-const MEMORY: Bytes = Bytes::mib(64);
-
-/// What supervisor and monitor hold besides the guest's memory: 2 MiB measured for a guest that idles; to that comes what
-/// grows with the guest's code and page tables.
-const MEMORY_BESIDE_GUEST: Bytes = Bytes::mib(3);
-/// The part of the limit that is set aside for what grows, and the most of it.
-const MEMORY_THAT_GROWS: (u64, Bytes) = (16, Bytes::mib(64));
 
 /// Length of the life file at most, in bytes: two lines of a few words.
 const LIFE_MAX: u64 = 4096;
@@ -68,6 +64,7 @@ pub fn create(
     id: &ContainerId,
     bundle: &Bundle,
     unikernel: Unikernel,
+    config: &Config,
     flags: &CreateFlags,
     launch: &Launch<'_>,
 ) -> Result<(), ContainerError> {
@@ -75,8 +72,12 @@ pub fn create(
     let process = bundle.spec.process().as_ref().ok_or(ContainerError::Missing("process"))?;
     check_supported(&bundle.spec)?;
     check_terminal(process, flags)?;
-    (launch.fits)(&unikernel.guest).map_err(ContainerError::Monitor)?;
-    let plan = plan(&unikernel, &bundle.spec)?;
+    let image = &unikernel.image;
+    (launch.fits)(&image.guest, image.wishes.monitor.as_deref(), &config.monitors)
+        .map_err(ContainerError::Monitor)?;
+    let plan = policy::plan(image, &bundle.spec, config)?;
+    let namespaces = namespaces(&bundle.spec)?;
+    let parameters = parameters(&bundle.spec, &namespaces)?;
     let cgroup = cgroup_name(&bundle.spec, id, flags.systemd_cgroup)?;
     if ContainerCgroup::is_in_use(&cgroup) {
         return Err(ContainerCgroupError::InUse(cgroup.path.into()).into());
@@ -100,9 +101,12 @@ pub fn create(
         init: None,
         cgroup: Some(cgroup.clone()),
         hooks: bundle.spec.hooks().clone(),
+        user: (process.user().uid(), process.user().gid()),
+        read_only: bundle.spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
     };
     let making = Making { directory: &directory, bundle, process, flags, launch, cgroup: &cgroup };
-    let made = record.save(&directory).and_then(|()| making.make(&mut record, unikernel, &plan));
+    let kinds = (namespaces, parameters);
+    let made = record.save(&directory).and_then(|()| making.make(&mut record, unikernel, &plan, kinds));
     if made.as_ref().is_err_and(is_of_others) {
         // What is not ours is not removed with us.
         record.cgroup = None;
@@ -138,11 +142,17 @@ fn is_of_others(error: &ContainerError) -> bool {
 
 impl Making<'_> {
     /// Makes everything.
-    fn make(&self, record: &mut Record, unikernel: Unikernel, plan: &Plan) -> Result<(), ContainerError> {
+    fn make(
+        &self,
+        record: &mut Record,
+        unikernel: Unikernel,
+        plan: &Plan,
+        kinds: (Namespaces, Vec<Parameter>),
+    ) -> Result<(), ContainerError> {
         let linux = self.bundle.spec.linux().as_ref();
         let resources = limits::resources(linux.and_then(|linux| linux.resources().as_ref()));
         let cgroup = ContainerCgroup::create(self.cgroup, &resources)?;
-        let ready = self.sandbox(record, unikernel, plan, &cgroup)?;
+        let ready = self.sandbox(record, unikernel, plan, &cgroup, kinds)?;
         if let Some(path) = &self.flags.pid_file {
             let pid = record.init.map_or(0, |(pid, _)| pid);
             // Without a line end: containerd reads it with strconv.Atoi.
@@ -157,8 +167,9 @@ impl Making<'_> {
         unikernel: Unikernel,
         plan: &Plan,
         cgroup: &ContainerCgroup,
+        (namespaces, parameters): (Namespaces, Vec<Parameter>),
     ) -> Result<Ready, ContainerError> {
-        let (namespaces, user_maps) = namespaces(&self.bundle.spec)?;
+        let asked: Vec<String> = parameters.iter().map(|parameter| parameter.path.clone()).collect();
         let (report, report_writer) = io::pipe().map_err(channel("report pipe"))?;
         let numbers = self.launch.numbers;
         let kernel = unikernel.kernel.try_clone().map_err(channel("kernel's descriptor"))?;
@@ -167,7 +178,7 @@ impl Making<'_> {
             (kernel.into(), numbers.kernel),
             (report_writer.into(), numbers.report),
         ];
-        descriptors.extend(unikernel.initrd.map(|(file, _)| (OwnedFd::from(file), numbers.initrd)));
+        descriptors.extend(unikernel.initrd.map(|file| (OwnedFd::from(file), numbers.initrd)));
         let life = life_file(self.directory)?;
         let chronicle = Chronicle {
             cgroup: self.cgroup,
@@ -177,24 +188,32 @@ impl Making<'_> {
             kernel: unikernel.kernel,
             launch: self.launch,
         };
-        let hostname = self.bundle.spec.hostname().clone().unwrap_or_else(|| HOST_NAME.to_owned());
+        let given = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+        let hostname = given(self.bundle.spec.hostname())
+            .or_else(|| matches!(namespaces.uts, Namespace::New).then(|| HOST_NAME.to_owned()));
+        let domain_name = given(self.bundle.spec.domainname());
         let holding = Holding {
             namespaces,
-            user_maps,
             cgroup,
             terminal: self.terminal()?,
+            domain_name: domain_name.as_deref(),
+            parameters,
             limits: limits::rlimits(self.process.rlimits().as_deref().unwrap_or_default()),
             oom_score_adj: self.process.oom_score_adj(),
             listener: listener(self.directory)?,
             kept: chronicle.descriptors(),
             witness: &chronicle,
         };
-        let spec =
-            runu_sandbox::Spec { argv: self.launch.argv, descriptors, hostname: &hostname, cgroup: None };
+        let spec = runu_sandbox::Spec {
+            argv: self.launch.argv,
+            descriptors,
+            hostname: hostname.as_deref(),
+            cgroup: None,
+        };
         let placed = runu_sandbox::create(spec, holding)?;
         let pid = placed.pid();
         self.run_create_hooks(record, pid)?;
-        let ready = placed.furnish()?;
+        let ready = placed.furnish().map_err(|error| named(error, &asked))?;
         let start = runu_sandbox::started_at(pid)
             .ok_or(ContainerError::Sandbox(SandboxError::Silent { status: -1 }))?;
         record.init = Some((pid, start));
@@ -207,9 +226,9 @@ impl Making<'_> {
         // runtime-tools and runc agree on `creating` here, and on the process id being there.
         let state = crate::lifecycle::state_json(record, Status::Creating, Some(pid), None);
         let list = |list: &Option<Vec<_>>| list.clone().unwrap_or_default();
-        hooks::run("prestart", &list(hooks.prestart()), &state, None)?;
-        hooks::run("createRuntime", &list(hooks.create_runtime()), &state, None)?;
-        hooks::run("createContainer", &list(hooks.create_container()), &state, Some(pid))
+        hooks::run("prestart", &list(hooks.prestart()), &state, Place::Here)?;
+        hooks::run("createRuntime", &list(hooks.create_runtime()), &state, Place::Here)?;
+        hooks::run("createContainer", &list(hooks.create_container()), &state, Place::Beside(pid))
     }
 
     /// The container's end of a terminal, if it is to have one; ours is on its way to the engine.
@@ -225,21 +244,25 @@ impl Making<'_> {
 
 /// Refuses what a unikernel's container cannot have.
 fn check_supported(spec: &Spec) -> Result<(), ContainerError> {
-    let volume = spec.mounts().iter().flatten().find(|mount| !workload::is_ignored(mount));
+    let volume = spec.mounts().iter().flatten().find(|mount| !is_ignored(mount));
     if let Some(mount) = volume {
         return Err(ContainerError::Unsupported {
             what: format!("the volume `{}`", mount.destination().display()),
             why: "its kernel can reach no file system of the host yet",
         });
     }
-    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.start_container().as_ref());
-    if hooks.is_some_and(|hooks| !hooks.is_empty()) {
-        return Err(ContainerError::Unsupported {
-            what: "a startContainer hook".to_owned(),
-            why: "its root is empty, so no program can run in it",
-        });
-    }
     Ok(())
+}
+
+/// The error with the name of the parameter that it is about, if it is about one.
+fn named(error: SandboxError, parameters: &[String]) -> ContainerError {
+    match error {
+        SandboxError::Parameter { number, source } => {
+            let name = usize::try_from(number).ok().and_then(|number| parameters.get(number)).cloned();
+            ContainerError::ParameterRefused { name: name.unwrap_or_default(), source }
+        }
+        error => error.into(),
+    }
 }
 
 fn check_terminal(process: &Process, flags: &CreateFlags) -> Result<(), ContainerError> {
@@ -252,28 +275,6 @@ fn check_terminal(process: &Process, flags: &CreateFlags) -> Result<(), Containe
         }
         _ => Ok(()),
     }
-}
-
-/// Words and memory of the guest, as a plan.
-fn plan(unikernel: &Unikernel, spec: &Spec) -> Result<Plan, ContainerError> {
-    let words = runu_guest::command_line(&unikernel.guest, &unikernel.invocation)
-        .map_err(ContainerError::CommandLine)?;
-    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-    let limit = limits::resources(resources).memory_max.and_then(|limit| u64::try_from(limit).ok());
-    let size = unikernel.initrd.as_ref().map(|(_, size)| *size);
-    runu_guest::plan(&unikernel.guest, words, guest_memory(limit), size).map_err(ContainerError::Plan)
-}
-
-/// Memory of the guest in a container that may use `limit` bytes: what is left when the monitor has its share.
-fn guest_memory(limit: Option<u64>) -> Bytes {
-    const PAGE: u64 = 4096;
-    /// The most that kernels of these kinds use (LIMITATIONS.md).
-    const MOST: u64 = 3 << 30;
-    let Some(limit) = limit else { return MEMORY };
-    let (part, most) = MEMORY_THAT_GROWS;
-    let beside = MEMORY_BESIDE_GUEST.0 + (limit / part).min(most.0);
-    let rest = limit.saturating_sub(beside).min(MOST);
-    Bytes(rest - rest % PAGE)
 }
 
 /// The control group's name.
@@ -338,17 +339,4 @@ fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn channel(what: &'static str) -> impl Fn(io::Error) -> ContainerError {
     move |source| ContainerError::Channel { what, source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_limit_less_the_monitors_share_is_the_guests_memory() {
-        assert_eq!(guest_memory(Some(64 << 20)), Bytes::mib(57));
-        assert_eq!(guest_memory(None), Bytes::mib(64));
-        assert_eq!(guest_memory(Some(4096)), Bytes(0));
-        assert_eq!(guest_memory(Some(u64::MAX)), Bytes::mib(3 << 10));
-    }
 }

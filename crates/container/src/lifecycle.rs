@@ -8,7 +8,7 @@ use std::{
 };
 
 use oci_spec::runtime::Hook;
-use runu_sandbox::{ContainerCgroup, Resources, StartError, Usage};
+use runu_sandbox::{ContainerCgroup, InRoot, Resources, StartError, Usage};
 use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
@@ -16,7 +16,8 @@ use rustix::{
 use serde::Serialize;
 
 use crate::{
-    ContainerError, ContainerId, Record, Root, Status, hooks,
+    ContainerError, ContainerId, Record, Root, Status,
+    hooks::{self, Place},
     lock::Lockable,
     record::{LIFE, START, state},
     witness::{Event, events},
@@ -121,7 +122,7 @@ impl Container {
     /// Starts its guest.
     ///
     /// # Errors
-    /// It is not waiting for that, its process cannot be run, or a poststart hook fails, which ends it.
+    /// It is not waiting for that, its process cannot be run, or a hook of the start fails, which ends it.
     pub fn start(&self) -> Result<(), ContainerError> {
         let status = self.status();
         if status != Status::Created {
@@ -130,18 +131,34 @@ impl Container {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(&self.directory, flags, Mode::empty())
             .map_err(|errno| state("open", &self.directory)(errno.into()))?;
-        runu_sandbox::start(directory.as_fd(), START).map_err(|error| match (error, self.status()) {
-            // Somebody else's start or end came first.
-            (StartError::NotWaiting(_) | StartError::Ended, status) if status != Status::Created => {
-                ContainerError::NotCreated(status)
-            }
-            (error, _) => ContainerError::Start(error),
-        })?;
-        let result = self.run_hooks("poststart", |hooks| hooks.poststart().clone());
-        if result.is_err() {
+        let result = self.run_start_hooks().and_then(|()| {
+            runu_sandbox::start(directory.as_fd(), START).map_err(|error| match (error, self.status()) {
+                // Somebody else's start or end came first.
+                (StartError::NotWaiting(_) | StartError::Ended, status) if status != Status::Created => {
+                    ContainerError::NotCreated(status)
+                }
+                (error, _) => ContainerError::Start(error),
+            })?;
+            self.run_hooks("poststart", |hooks| hooks.poststart().clone())
+        });
+        if matches!(result, Err(ContainerError::Hook { .. })) {
             let _ = self.kill(libc::SIGKILL, false);
         }
         result
+    }
+
+    /// Runs the hooks that are programs of the image. No program of the image runs for a unikernel otherwise, so these are
+    /// confined: to its namespaces and control group, to its files, and without any privilege.
+    fn run_start_hooks(&self) -> Result<(), ContainerError> {
+        let Some(record) = &self.record else { return Ok(()) };
+        let hooks =
+            record.hooks.as_ref().and_then(|hooks| hooks.start_container().clone()).unwrap_or_default();
+        let (Some(pid), Some(cgroup), false) = (self.pid(), self.cgroup(), hooks.is_empty()) else {
+            return Ok(());
+        };
+        let (uid, gid) = record.user;
+        let place = InRoot { root: &record.rootfs, read_only: record.read_only, cgroup: &cgroup, uid, gid };
+        hooks::run("startContainer", &hooks, &self.state_json(), Place::Inside(pid, &place))
     }
 
     /// Sends a signal to its first process, with `all` to everything in it.
@@ -247,7 +264,7 @@ impl Container {
         if hooks.is_empty() {
             return Ok(());
         }
-        hooks::run(moment, &hooks, &self.state_json(), None)
+        hooks::run(moment, &hooks, &self.state_json(), Place::Here)
     }
 
     /// Ends it if it has not ended, and removes all of it. Hooks of its end run; one that fails is passed over
@@ -276,7 +293,7 @@ impl Container {
         let stopped = self.state_json();
         for hook in hooks.and_then(|hooks| hooks.poststop().clone()).unwrap_or_default() {
             // The others run all the same.
-            let _ = hooks::run("poststop", &[hook], &stopped, None);
+            let _ = hooks::run("poststop", &[hook], &stopped, Place::Here);
         }
         match fs::remove_dir_all(&self.directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -2,7 +2,10 @@
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxResources, PosixRlimit, PosixRlimitType};
 use runu_sandbox::{Resources, Throttle, Throttled};
-use rustix::process::{Resource, Rlimit};
+use rustix::{
+    process::{Resource, Rlimit},
+    thread::CapabilitySet,
+};
 
 /// Why limits for `update` cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -100,12 +103,14 @@ fn throttles(io: &LinuxBlockIo) -> Vec<Throttle> {
 }
 
 /// Resource limits that mean something for a monitor. Those left out are zero for every guest's process (core files,
-/// processes, locked memory, queues) or would limit the monitor's address space instead of the guest's memory.
+/// processes, locked memory, queues) or would limit what the monitor needs for the guest's memory: address space, and the
+/// size of files, of which that memory is one and no other is written to.
+///
+/// A caller who may not raise its own limits passes those on: less than was asked for is still a limit that holds.
 pub(crate) fn rlimits(limits: &[PosixRlimit]) -> Vec<(Resource, Rlimit)> {
     let resource = |kind| {
         Some(match kind {
             PosixRlimitType::RlimitCpu => Resource::Cpu,
-            PosixRlimitType::RlimitFsize => Resource::Fsize,
             PosixRlimitType::RlimitSigpending => Resource::Sigpending,
             PosixRlimitType::RlimitLocks => Resource::Locks,
             PosixRlimitType::RlimitRttime => Resource::Rttime,
@@ -113,13 +118,25 @@ pub(crate) fn rlimits(limits: &[PosixRlimit]) -> Vec<(Resource, Rlimit)> {
         })
     };
     let bound = |value: u64| Some(value).filter(|value| *value != u64::MAX);
+    let may_raise = rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE));
     limits
         .iter()
         .filter_map(|limit| {
-            let rlimit = Rlimit { current: bound(limit.soft()), maximum: bound(limit.hard()) };
-            Some((resource(limit.typ())?, rlimit))
+            let resource = resource(limit.typ())?;
+            let most = if may_raise { None } else { rustix::process::getrlimit(resource).maximum };
+            let rlimit = Rlimit {
+                current: least(bound(limit.soft()), most),
+                maximum: least(bound(limit.hard()), most),
+            };
+            Some((resource, rlimit))
         })
         .collect()
+}
+
+/// The lower of two limits, of which none is no limit.
+fn least(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.into_iter().chain(other).min()
 }
 
 #[cfg(test)]

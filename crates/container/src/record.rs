@@ -125,6 +125,10 @@ pub struct Record {
     pub init: Option<(i32, u64)>,
     /// Its control group; none where that turned out to be somebody else's.
     pub cgroup: Option<CgroupName>,
+    /// User and group of a Linux program in it, which hooks of its start are.
+    pub user: (u32, u32),
+    /// Whether such a program may only read its root file system.
+    pub read_only: bool,
     /// Its hooks, those of its end among them.
     pub hooks: Option<Hooks>,
 }
@@ -178,6 +182,8 @@ impl Record {
             maker: (0, 0),
             init: None,
             cgroup: None,
+            user: (0, 0),
+            read_only: true,
             hooks: None,
         }
     }

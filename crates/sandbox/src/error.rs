@@ -45,6 +45,14 @@ pub enum SandboxError {
     /// A descriptor was to have a number that is taken, standard or too large.
     #[error("the guest process cannot have a descriptor with the number {0}")]
     Descriptor(RawFd),
+    /// A kernel parameter could not be set.
+    #[error("cannot set kernel parameter {number} of those asked for")]
+    Parameter {
+        /// Its place in their list, from 0.
+        number: u32,
+        /// What the kernel said.
+        source: Errno,
+    },
     /// The supervisor ended without saying why.
     #[error("the supervisor of the sandbox ended by itself with status {status}")]
     Silent {
@@ -93,6 +101,7 @@ impl Blamed for SandboxError {
             SandboxError::CgroupName(_) | SandboxError::Descriptor(_) | SandboxError::Silent { .. } => {
                 Blame::Bug
             }
+            SandboxError::Parameter { .. } => Blame::User,
             SandboxError::Step { .. } | SandboxError::UserNamespaces { .. } | SandboxError::Cgroup { .. } => {
                 Blame::Host
             }

@@ -16,7 +16,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,
-    process::{DumpableBehavior, Pid, Signal, WaitOptions},
+    process::{DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions},
 };
 
 use crate::{
@@ -41,6 +41,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) cgroups: &'a [OwnedFd],
     /// The host name inside.
     pub(crate) hostname: Option<&'a str>,
+    /// The domain name inside.
+    pub(crate) domain_name: Option<&'a str>,
+    /// Resource limits of the guest process.
+    pub(crate) limits: &'a [(Resource, Rlimit)],
     /// Our own executable.
     pub(crate) program: OwnedFd,
     /// The guest process's arguments.
@@ -96,10 +100,13 @@ pub(crate) fn enter_cgroups(groups: &[OwnedFd]) -> Result<(), (Step, Errno)> {
     groups.iter().try_for_each(|tasks| rustix::io::write(tasks, b"0").map(drop)).at(Step::JoinCgroup)
 }
 
-/// Gives the sandbox its host name and root, and gives up all privileges.
+/// Gives the sandbox its names and root, and gives up all privileges.
 pub(crate) fn furnish(plan: &Plan<'_>, identity: &Identity) -> Result<(), (Step, Errno)> {
     if let Some(name) = plan.hostname {
         sys::set_host_name(name).at(Step::HostName)?;
+    }
+    if let Some(name) = plan.domain_name {
+        sys::set_domain_name(name).at(Step::DomainName)?;
     }
     root::empty()?;
     identity.assume().at(Step::Privileges)?;
@@ -131,6 +138,12 @@ pub(crate) const CANNOT_EXECUTE: c_int = 126;
 
 /// Becomes the guest process; returns only on failure.
 pub(crate) fn become_guest(plan: &Plan<'_>) -> (Step, Errno) {
+    // Of this process alone: a supervisor that may write no more could not tell how it went.
+    for (resource, limit) in plan.limits {
+        if let Err(errno) = rustix::process::setrlimit(*resource, *limit) {
+            return (Step::Limits, errno);
+        }
+    }
     match place(plan) {
         Ok(()) => (Step::Exec, sys::exec(plan.program.as_fd(), &plan.argv)),
         Err(errno) => (Step::Descriptors, errno),

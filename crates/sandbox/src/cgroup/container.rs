@@ -257,6 +257,13 @@ impl ContainerCgroup {
         Ok(())
     }
 
+    /// Files through which a process enters the group: it writes `0` to each.
+    pub(crate) fn entrances(&self) -> Result<Vec<OwnedFd>> {
+        let enter =
+            |group: &Directory| directory::open("enter", &group.path().join("cgroup.procs"), OFlags::WRONLY);
+        self.directories.iter().map(enter).collect()
+    }
+
     /// Files that the first process inside writes `0` to.
     pub(crate) fn to_join(&self) -> &[OwnedFd] {
         &self.to_join
