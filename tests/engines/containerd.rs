@@ -64,3 +64,24 @@ fn ctr_exec_into_an_ordinary_container_runs_beside_its_program() {
     task.run(&["--detach"], ORDINARY, &["sleep", "1000"]).succeeded();
     task.verb(&["exec", "--exec-id", "one"], &["sh", "-c", "ps; exit 7"]).ended_with(7).printed("sleep 1000");
 }
+
+#[test]
+fn ctr_run_of_a_unikernel_with_too_little_memory_is_refused_with_a_reason() {
+    let Some(containerd) = Containerd::shared() else { return };
+    containerd
+        .task()
+        .run(&["--rm", "--memory-limit", "1000000"], UNIKERNEL, &[])
+        .ended_with(1)
+        .complained("memory");
+}
+
+#[test]
+fn ctr_checkpoint_of_a_unikernel_is_refused_and_it_goes_on() {
+    let Some(containerd) = Containerd::shared() else { return };
+    let task = containerd.task();
+    task.run(&["--detach"], IDLE, &[]).succeeded();
+    let refused = task.verb(&["checkpoint"], &[]);
+    assert_ne!(refused.status, 0, "{refused:#?}");
+    refused.complained("not supported for a unikernel");
+    containerd.machine().run(&["ctr", "tasks", "list"]).printed("RUNNING");
+}

@@ -1,6 +1,6 @@
 //! A unikernel in the background: what Docker shows of it and does with it, until its end.
 
-use super::support::{Docker, IDLE, UNIKERNEL};
+use super::support::{Docker, IDLE, Image, UNIKERNEL};
 
 #[test]
 fn docker_logs_of_a_running_guest_show_its_console() {
@@ -212,6 +212,70 @@ fn docker_restart_policy_on_failure_runs_a_failing_guest_again() {
         events.until("die");
     }
     assert_eq!(container.inspect("{{.RestartCount}}"), "2");
+}
+
+#[test]
+fn docker_healthcheck_of_a_guest_finds_it_unhealthy_and_says_why() {
+    let Some(docker) = Docker::shared() else { return };
+    let container = docker.container();
+    let check = ["--health-cmd", "true", "--health-interval", "100ms", "--health-retries", "1"];
+    container.detach(&[check.as_slice(), &[IDLE]].concat());
+    let filter = format!("container={}", container.name);
+    let words = ["docker", "events", "--since", "0", "--filter", &filter, "--filter", "event=health_status"];
+    docker.machine().start(&words).until("health_status: unhealthy");
+    let told = container.inspect("{{range .State.Health.Log}}{{.ExitCode}} {{.Output}}{{end}}");
+    assert!(told.contains("unikernel"), "{told}");
+}
+
+#[test]
+fn docker_kill_with_term_ends_a_guest_with_143() {
+    let Some(docker) = Docker::shared() else { return };
+    let container = docker.container();
+    container.detach(&[IDLE]);
+    container.verb(&["kill", "--signal", "TERM"]).succeeded();
+    assert_eq!(container.wait(), 143);
+}
+
+#[test]
+fn docker_rm_force_of_a_paused_guest_removes_it() {
+    let Some(docker) = Docker::shared() else { return };
+    let container = docker.container();
+    container.detach(&[IDLE]);
+    container.verb(&["pause"]).succeeded();
+    container.verb(&["rm", "--force"]).succeeded();
+    container.verb(&["inspect"]).ended_with(1);
+}
+
+#[test]
+fn docker_commit_of_a_running_guest_makes_an_image_that_runs() {
+    let Some(docker) = Docker::shared() else { return };
+    let container = docker.container();
+    container.detach(&[IDLE]);
+    docker.run(&["commit", &container.name, "committed"]).succeeded();
+    assert_eq!(container.inspect("{{.State.Status}}"), "running");
+    let again = docker.container();
+    again.detach(&["committed"]).logged("ready");
+}
+
+#[test]
+fn docker_run_of_a_guest_out_of_memory_is_told_as_such() {
+    let Some(docker) = Docker::shared() else { return };
+    // A guest keeps to its container's limit, so it is given a narrower place: that of a group around the container.
+    let group = format!("{}/narrow", docker.machine().control_group());
+    let narrow = format!(
+        "cd /sys/fs/cgroup; if [ -d memory ]; then
+             mkdir -p memory{group}; echo 16M > memory{group}/memory.limit_in_bytes
+         else
+             mkdir -p .{group}; echo 16M > .{group}/memory.max
+         fi"
+    );
+    docker.machine().sh(&narrow).succeeded();
+    let folder = docker.machine().folder();
+    let image = Image::unikernel(folder, "large", "hello").with_initrd(&vec![0xaa; 32 << 20]);
+    docker.import("large", &image, "CMD [\"--\"]");
+    let container = docker.container();
+    container.run(&["--memory", "64m", "--cgroup-parent", &group, "large"]).ended_with(137);
+    assert_eq!(container.inspect("{{.State.OOMKilled}}"), "true");
 }
 
 #[test]

@@ -66,9 +66,12 @@ fn docker_run_in_every_network_mode_starts_the_guest() {
     let Some(docker) = Docker::shared() else { return };
     let other = docker.container();
     other.detach(&[IDLE]);
-    for mode in ["none", "host", "bridge", &format!("container:{}", other.name)] {
+    let own = format!("network-of-{}", other.name);
+    docker.run(&["network", "create", &own]).succeeded();
+    for mode in ["none", "host", "bridge", &own, &format!("container:{}", other.name)] {
         docker.container().run(&["--network", mode, UNIKERNEL]).ended_with(0);
     }
+    docker.run(&["network", "rm", &own]).succeeded();
 }
 
 #[test]
@@ -88,6 +91,11 @@ fn docker_run_with_flags_of_every_day_starts_the_guest() {
         ["--oom-score-adj", "100"],
         ["--ipc", "host"],
         ["--pid", "host"],
+        ["--publish", "127.0.0.1:0:80"],
+        ["--add-host", "other:10.0.0.1"],
+        ["--device", "/dev/null"],
+        ["--sysctl", "net.ipv4.ip_forward=0"],
+        ["--tmpfs", "/tmp"],
         ["--cgroupns", "private"],
         ["--shm-size", "1m"],
         ["--log-driver", "json-file"],
@@ -106,6 +114,29 @@ fn docker_run_read_only_starts_the_guest() {
 fn docker_run_privileged_starts_the_guest() {
     let Some(docker) = Docker::shared() else { return };
     docker.container().run(&["--privileged", UNIKERNEL]).ended_with(0);
+}
+
+#[test]
+fn docker_run_with_an_init_of_dockers_runs_the_guest_without_it() {
+    let Some(docker) = Docker::shared() else { return };
+    let ran = docker.container().run(&["--init", UNIKERNEL, "one"]);
+    ran.ended_with(0).printed("argv[1] = one");
+    assert!(!ran.stdout.contains("argv[2]"), "{ran:#?}");
+}
+
+#[test]
+fn docker_run_with_a_host_name_tells_it_to_the_guest() {
+    let Some(docker) = Docker::shared() else { return };
+    docker.container().run(&["--hostname", "here", UNIKERNEL]).ended_with(0).printed("env HOSTNAME=here");
+}
+
+#[test]
+fn docker_run_with_input_hands_it_to_the_guest() {
+    let Some(docker) = Docker::shared() else { return };
+    let container = docker.container();
+    let words = ["docker", "run", "-i", "--runtime=runu", "--name", &container.name, UNIKERNEL, "echo"];
+    let ran = docker.machine().run_with_input(&words, b"through\n");
+    ran.ended_with(0).printed("echo: through");
 }
 
 #[test]

@@ -133,3 +133,23 @@ fn podman_run_of_a_unikernel_with_too_little_memory_is_refused_with_a_reason() {
     let Some(podman) = Podman::of_root() else { return };
     podman.container().run(&["--memory", "4m", UNIKERNEL]).ended_with(126).complained("memory");
 }
+
+#[test]
+fn podman_run_of_a_unikernel_without_a_network_or_in_anothers_starts_it() {
+    let Some(podman) = Podman::of_root() else { return };
+    let other = podman.container();
+    other.run(&["--detach", IDLE]).succeeded();
+    for mode in ["none", "host", &format!("container:{}", other.name)] {
+        podman.container().run(&["--network", mode, UNIKERNEL]).ended_with(0);
+    }
+}
+
+#[test]
+fn podman_rm_force_of_a_running_unikernel_removes_it() {
+    let Some(podman) = Podman::of_root() else { return };
+    let container = podman.container();
+    container.run(&["--detach", IDLE]).succeeded();
+    podman.run(&["--runtime=runu", "ps", "--format", "{{.Names}} {{.Status}}"]).printed(&container.name);
+    container.verb(&["rm", "--force", "--time=0"]).succeeded();
+    container.verb(&["inspect"]).ended_with(125);
+}

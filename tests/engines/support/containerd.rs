@@ -30,8 +30,8 @@ impl Containerd {
         let containerd = Self { machine };
         let folder = containerd.machine.folder();
         for (name, image, command) in [
-            (UNIKERNEL, Image::unikernel(folder, "hello"), "first"),
-            (IDLE, Image::unikernel(folder, "idle"), "--"),
+            (UNIKERNEL, Image::unikernel(folder, UNIKERNEL, "hello"), "first"),
+            (IDLE, Image::unikernel(folder, IDLE, "idle"), "--"),
             (ORDINARY, Image::ordinary(folder), "sh"),
         ] {
             let archive = image.docker_archive(&tagged(name), command);

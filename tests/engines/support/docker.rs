@@ -1,11 +1,8 @@
 //! A Docker daemon in a machine of its own, shared by all tests of a run.
 
-use std::{
-    fs,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU32, Ordering},
-    },
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU32, Ordering},
 };
 
 use super::{IDLE, INITRD, Image, Machine, ORDINARY, Ran, UNIKERNEL, leaks, need, skip};
@@ -37,12 +34,11 @@ impl Docker {
         machine.daemon(&["dockerd"]);
         let docker = Self { machine };
         let folder = docker.machine.folder();
-        docker.import(UNIKERNEL, &Image::unikernel(folder, "hello"), "CMD [\"first\"]");
-        docker.import(IDLE, &Image::unikernel(folder, "idle"), "CMD [\"--\"]");
+        docker.import(UNIKERNEL, &Image::unikernel(folder, UNIKERNEL, "hello"), "CMD [\"first\"]");
+        docker.import(IDLE, &Image::unikernel(folder, IDLE, "idle"), "CMD [\"--\"]");
         docker.import(ORDINARY, &Image::ordinary(folder), "CMD [\"sh\"]");
-        fs::rename(folder.join("root-hello"), folder.join("root-plain"))
-            .map_err(|error| error.to_string())?;
-        docker.import(INITRD, &Image::unikernel(folder, "hello").with_initrd(INITRD_BYTES), "CMD [\"--\"]");
+        let initrd = Image::unikernel(folder, INITRD, "hello").with_initrd(INITRD_BYTES);
+        docker.import(INITRD, &initrd, "CMD [\"--\"]");
         Ok(docker)
     }
 

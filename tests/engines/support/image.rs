@@ -28,8 +28,8 @@ pub(crate) struct Image {
 
 impl Image {
     /// kraft's layout around an own guest.
-    pub(crate) fn unikernel(folder: &Path, guest: &str) -> Self {
-        let image = Self { root: folder.join(format!("root-{guest}")) };
+    pub(crate) fn unikernel(folder: &Path, name: &str, guest: &str) -> Self {
+        let image = Self { root: folder.join(format!("root-{name}")) };
         let guest = Guest::named(guest).expect("tests name guests that are there");
         image.write(KERNEL, guest.multiboot);
         image

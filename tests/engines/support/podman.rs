@@ -63,8 +63,8 @@ impl Podman {
         podman.machine.run(&strs(&podman.words("runu", &["install", "podman"]))).succeeded();
         podman.machine.use_other_runtime();
         let folder = podman.machine.folder();
-        podman.import(UNIKERNEL, &Image::unikernel(folder, "hello"), "CMD [\"first\"]");
-        podman.import(IDLE, &Image::unikernel(folder, "idle"), "CMD [\"--\"]");
+        podman.import(UNIKERNEL, &Image::unikernel(folder, UNIKERNEL, "hello"), "CMD [\"first\"]");
+        podman.import(IDLE, &Image::unikernel(folder, IDLE, "idle"), "CMD [\"--\"]");
         podman.import(ORDINARY, &Image::ordinary(folder), "CMD [\"sh\"]");
         Ok(podman)
     }
