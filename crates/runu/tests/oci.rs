@@ -258,7 +258,7 @@ fn bundle_that_cannot_be_had_leaves_nothing() {
         }),
         ("netDevices", |config| config["linux"]["netDevices"] = json!({"eth9": {}})),
         ("memoryPolicy", |config| {
-            config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_LOCAL", "nodes": ""})
+            config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "0"})
         }),
         ("intelRdt", |config| config["linux"]["intelRdt"] = json!({"closID": "one"})),
         ("listenerPath", |config| {
