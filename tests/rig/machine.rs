@@ -15,9 +15,9 @@ const PC: &str = "-M pc,usb=off,vmport=off,smbus=off -accel tcg,thread=single,tb
      -nodefaults -no-user-config -display none -serial stdio -no-reboot";
 
 /// What makes a kernel boot fast and quietly on it: no wait for devices that are not there, no calibration against a clock
-/// that the host may hold back, no test whether interrupts come in time, an end instead of a halt after a panic.
+/// that the host may hold back, an end instead of a halt after a panic.
 const WORDS: &str = "console=ttyS0 reboot=t panic=-1 quiet loglevel=3 mitigations=off nokaslr tsc=reliable \
-     lpj=10000000 no_timer_check random.trust_cpu=on cryptomgr.notests";
+     lpj=10000000 random.trust_cpu=on cryptomgr.notests";
 
 /// What to boot.
 pub(crate) struct Machine {
