@@ -33,6 +33,7 @@ const GUESTS: &[&str] = &[
     "hostile",
     "bench",
     "random",
+    "fill",
 ];
 
 /// The multiboot kernel that boots the other kind; it lies where its guest does not.

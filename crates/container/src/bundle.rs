@@ -1,11 +1,13 @@
 //! A bundle: the directory with `config.json` that engines make (runtime-spec, bundle.md).
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use oci_spec::runtime::Spec;
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, de::Error as _};
 use serde_json::{Value, json};
 
@@ -37,11 +39,7 @@ impl Bundle {
         let read = |path: &Path, source| ContainerError::Read { path: path.to_path_buf(), source };
         let path = fs::canonicalize(path).map_err(|source| read(path, source))?;
         let config = path.join("config.json");
-        let metadata = fs::metadata(&config).map_err(|source| read(&config, source))?;
-        if metadata.len() > CONFIG_MAX {
-            return Err(read(&config, io::Error::from(io::ErrorKind::FileTooLarge)));
-        }
-        let bytes = fs::read(&config).map_err(|source| read(&config, source))?;
+        let bytes = contents(&config).map_err(|source| read(&config, source))?;
         let (spec, unread) =
             read_spec(&bytes).map_err(|source| ContainerError::Config { path: config, source })?;
         let root = spec.root().as_ref().ok_or(ContainerError::Missing("root"))?;
@@ -87,6 +85,26 @@ const LOOKED_AT: &[(&str, &[&str])] = &[
         &["memory", "cpu", "pids", "blockIO", "hugepageLimits", "network", "rdma", "unified"],
     ),
 ];
+
+/// All of a file that somebody else made: neither a pipe that nobody writes to nor a device that never ends.
+fn contents(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    if metadata.len() > CONFIG_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let mut bytes = Vec::new();
+    // It may grow while it is read.
+    file.take(CONFIG_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
 
 /// The configuration as far as it can be read, and why not all of it could.
 fn read_spec(bytes: &[u8]) -> Result<(Spec, Option<String>), serde_json::Error> {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use oci_spec::runtime::{Process, Spec};
-use runu_core::{Bytes, Plan};
+use runu_core::Plan;
 use runu_sandbox::{
     CgroupName, ContainerCgroup, ContainerCgroupError, Holding, Namespace, Namespaces, Parameter, Ready,
     SandboxError, Terminal,
@@ -26,15 +26,16 @@ use rustix::{
 };
 
 use crate::{
-    Bundle, Container, ContainerError, ContainerId, Launch, Root, Unikernel,
+    Bundle, Config, Container, ContainerError, ContainerId, Launch, Root, Unikernel,
     hooks::{self, Place},
     limits,
+    mounts::is_ignored,
     namespaces::namespaces,
     parameters::parameters,
+    policy,
     record::{LIFE, Record, START, Status, state},
     time::rfc3339_now,
     witness::Chronicle,
-    workload,
 };
 
 /// Flags of `create`.
@@ -47,15 +48,6 @@ pub struct CreateFlags {
     /// Whether `linux.cgroupsPath` is systemd's `SLICE:PREFIX:NAME`.
     pub systemd_cgroup: bool,
 }
-
-/// Memory of a guest in a container without a limit: as much as `runu run` gives.
-const MEMORY: Bytes = Bytes::mib(64);
-
-/// What supervisor and monitor hold besides the guest's memory: 2 MiB measured for a guest that idles; to that comes what
-/// grows with the guest's code and page tables.
-const MEMORY_BESIDE_GUEST: Bytes = Bytes::mib(3);
-/// The part of the limit that is set aside for what grows, and the most of it.
-const MEMORY_THAT_GROWS: (u64, Bytes) = (16, Bytes::mib(64));
 
 /// Length of the life file at most, in bytes: two lines of a few words.
 const LIFE_MAX: u64 = 4096;
@@ -72,6 +64,7 @@ pub fn create(
     id: &ContainerId,
     bundle: &Bundle,
     unikernel: Unikernel,
+    config: &Config,
     flags: &CreateFlags,
     launch: &Launch<'_>,
 ) -> Result<(), ContainerError> {
@@ -79,8 +72,10 @@ pub fn create(
     let process = bundle.spec.process().as_ref().ok_or(ContainerError::Missing("process"))?;
     check_supported(&bundle.spec)?;
     check_terminal(process, flags)?;
-    (launch.fits)(&unikernel.guest).map_err(ContainerError::Monitor)?;
-    let plan = plan(&unikernel, &bundle.spec)?;
+    let image = &unikernel.image;
+    (launch.fits)(&image.guest, image.wishes.monitor.as_deref(), &config.monitors)
+        .map_err(ContainerError::Monitor)?;
+    let plan = policy::plan(image, &bundle.spec, config)?;
     let namespaces = namespaces(&bundle.spec)?;
     let parameters = parameters(&bundle.spec, &namespaces)?;
     let cgroup = cgroup_name(&bundle.spec, id, flags.systemd_cgroup)?;
@@ -183,7 +178,7 @@ impl Making<'_> {
             (kernel.into(), numbers.kernel),
             (report_writer.into(), numbers.report),
         ];
-        descriptors.extend(unikernel.initrd.map(|(file, _)| (OwnedFd::from(file), numbers.initrd)));
+        descriptors.extend(unikernel.initrd.map(|file| (OwnedFd::from(file), numbers.initrd)));
         let life = life_file(self.directory)?;
         let chronicle = Chronicle {
             cgroup: self.cgroup,
@@ -249,7 +244,7 @@ impl Making<'_> {
 
 /// Refuses what a unikernel's container cannot have.
 fn check_supported(spec: &Spec) -> Result<(), ContainerError> {
-    let volume = spec.mounts().iter().flatten().find(|mount| !workload::is_ignored(mount));
+    let volume = spec.mounts().iter().flatten().find(|mount| !is_ignored(mount));
     if let Some(mount) = volume {
         return Err(ContainerError::Unsupported {
             what: format!("the volume `{}`", mount.destination().display()),
@@ -280,28 +275,6 @@ fn check_terminal(process: &Process, flags: &CreateFlags) -> Result<(), Containe
         }
         _ => Ok(()),
     }
-}
-
-/// Words and memory of the guest, as a plan.
-fn plan(unikernel: &Unikernel, spec: &Spec) -> Result<Plan, ContainerError> {
-    let words = runu_guest::command_line(&unikernel.guest, &unikernel.invocation)
-        .map_err(ContainerError::CommandLine)?;
-    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-    let limit = limits::resources(resources).memory_max.and_then(|limit| u64::try_from(limit).ok());
-    let size = unikernel.initrd.as_ref().map(|(_, size)| *size);
-    runu_guest::plan(&unikernel.guest, words, guest_memory(limit), size).map_err(ContainerError::Plan)
-}
-
-/// Memory of the guest in a container that may use `limit` bytes: what is left when the monitor has its share.
-fn guest_memory(limit: Option<u64>) -> Bytes {
-    const PAGE: u64 = 4096;
-    /// The most that kernels of these kinds use (LIMITATIONS.md).
-    const MOST: u64 = 3 << 30;
-    let Some(limit) = limit else { return MEMORY };
-    let (part, most) = MEMORY_THAT_GROWS;
-    let beside = MEMORY_BESIDE_GUEST.0 + (limit / part).min(most.0);
-    let rest = limit.saturating_sub(beside).min(MOST);
-    Bytes(rest - rest % PAGE)
 }
 
 /// The control group's name.
@@ -366,17 +339,4 @@ fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn channel(what: &'static str) -> impl Fn(io::Error) -> ContainerError {
     move |source| ContainerError::Channel { what, source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_limit_less_the_monitors_share_is_the_guests_memory() {
-        assert_eq!(guest_memory(Some(64 << 20)), Bytes::mib(57));
-        assert_eq!(guest_memory(None), Bytes::mib(64));
-        assert_eq!(guest_memory(Some(4096)), Bytes(0));
-        assert_eq!(guest_memory(Some(u64::MAX)), Bytes::mib(3 << 10));
-    }
 }

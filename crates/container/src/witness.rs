@@ -13,6 +13,11 @@ use runu_sandbox::{CgroupName, ContainerCgroup, How, Witness};
 use rustix::io::DupFlags;
 use serde::{Deserialize, Serialize};
 
+use crate::Monitors;
+
+/// Whether the guest can be run in the monitor of that name, or any, as the operator allows; or why not.
+pub type Fits<'a> = &'a dyn Fn(&Guest, Option<&str>, &Monitors) -> Result<(), String>;
+
 /// What the caller knows about the monitor that is to run a guest.
 pub struct Launch<'a> {
     /// Arguments of the guest's process; the first is the name by which it knows what it is.
@@ -21,8 +26,8 @@ pub struct Launch<'a> {
     pub numbers: Numbers,
     /// Length of its report at most, in bytes.
     pub report_max: usize,
-    /// Whether the monitor can run the guest, or why not.
-    pub fits: &'a dyn Fn(&Guest) -> Result<(), String>,
+    /// Whether it can run a guest, or why not.
+    pub fits: Fits<'a>,
     /// What to make of its end: how the process ended, what it reported of itself, the kernel file.
     pub conclude: &'a dyn Fn(How, &[u8], &File) -> Conclusion,
 }

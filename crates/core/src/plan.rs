@@ -42,4 +42,8 @@ pub struct Plan {
     pub memory: Bytes,
     /// Length of the initrd, if there is one.
     pub initrd: Option<Bytes>,
+    /// How much the monitor may keep of what it learns about the guest's code; `None` is as much as is of use. A limit on
+    /// everything around the guest leaves only so much.
+    #[serde(default)]
+    pub code_memory: Option<Bytes>,
 }

@@ -61,6 +61,7 @@ pub fn plan(
         command_line: command_line.into_bytes(),
         memory,
         initrd,
+        code_memory: None,
     })
 }
 

@@ -116,7 +116,7 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
         .map_err(|error| error.to_string())?;
     let context = host::new_context(cpu(&entry), registers(&entry));
     let host = Host::detect(tsc::frequency_khz(reading), host::has_fsgsbase());
-    let mut monitor = Monitor::new(context, Board::new(memory), host, timer);
+    let mut monitor = Monitor::new(context, Board::new(memory), host, timer, plan.code_memory);
 
     drop((kernel, initrd));
     guest_lockdown(&[libc::STDIN_FILENO, libc::STDOUT_FILENO, descriptor::REPORT, memory_fd])

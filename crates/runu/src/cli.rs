@@ -96,6 +96,10 @@ pub(crate) struct GlobalFlags {
     #[arg(long)]
     pub(crate) systemd_cgroup: bool,
 
+    /// The operator's configuration, if not /etc/runu/config.toml
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
     /// Taken from engines, without effect: a unikernel cannot be checkpointed
     #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) criu: Option<PathBuf>,

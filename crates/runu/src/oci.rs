@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use runu_container::{Delegate, Owner, Root, Runtime};
+use runu_container::{Config, Delegate, Owner, Root, Runtime};
 
 use crate::{
     cli::{GlobalFlags, LogFormat, RunFlags, Verb},
@@ -73,19 +73,32 @@ pub(crate) struct Runner {
     pub(crate) root: Root,
     /// Whether control-group paths are systemd's.
     pub(crate) systemd_cgroup: bool,
+    /// The operator's file, if not the default one.
+    config: Option<PathBuf>,
 }
 
 impl Runner {
     fn new(global: &GlobalFlags) -> Self {
         let root = global.root.clone().unwrap_or_else(default_root);
-        Runner { root: Root::new(root), systemd_cgroup: global.systemd_cgroup }
+        Runner { root: Root::new(root), systemd_cgroup: global.systemd_cgroup, config: global.config.clone() }
+    }
+
+    /// What the operator has decided. Read only by verbs that need it: a file that is broken must not keep anyone from
+    /// ending a unikernel.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        Ok(Config::load(self.config.as_deref())?)
+    }
+
+    /// The runtime of ordinary containers.
+    pub(crate) fn runtime(&self) -> Result<Runtime, Failure> {
+        Ok(Runtime::find(self.config()?.ordinary.runtime.as_deref())?)
     }
 
     /// Hands this call on as it was made. Returns only on failure.
     pub(crate) fn hand_on(&self) -> Failure {
-        let runtime = match Runtime::find() {
+        let runtime = match self.runtime() {
             Ok(runtime) => runtime,
-            Err(error) => return error.into(),
+            Err(failure) => return failure,
         };
         let words: Vec<OsString> = env::args_os().skip(1).collect();
         let default_broken_pipe = stdio::broken_pipe_was_default();

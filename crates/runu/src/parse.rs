@@ -107,7 +107,7 @@ impl BeforeVerb {
 }
 
 /// Flags before the verb whose value can be the next word.
-const GLOBAL_WITH_VALUE: [&str; 5] = ["--root", "--log", "--log-format", "--criu", "--rootless"];
+const GLOBAL_WITH_VALUE: [&str; 6] = ["--root", "--log", "--log-format", "--config", "--criu", "--rootless"];
 
 /// The verbs that engines call. `run` is not among them: people call it, mostly with a kernel.
 const OCI_VERBS: [&str; 16] = [

@@ -36,6 +36,7 @@ fn plan(boot: BootProtocol) -> Plan {
         command_line: b"hello -- world".to_vec(),
         memory: Bytes::mib(16),
         initrd: None,
+        code_memory: None,
     }
 }
 

@@ -50,6 +50,7 @@ prop_compose! {
             command_line,
             memory: Bytes::mib(memory),
             initrd: initrd.map(Bytes),
+            code_memory: None,
         }
     }
 }

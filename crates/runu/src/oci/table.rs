@@ -5,6 +5,9 @@ use std::{ffi::OsString, fs, os::unix::fs::MetadataExt, process::Command};
 use runu_container::{Container, ContainerId, Root, Runtime};
 use serde_json::Value;
 
+use super::Runner;
+use crate::failure::Failure;
+
 /// Everything about our containers that `list` tells, as JSON.
 fn ours(root: &Root) -> Vec<Value> {
     root.ids().iter().filter_map(|id| entry(root, id)).collect()
@@ -31,32 +34,45 @@ fn user_name(uid: u32) -> String {
 }
 
 /// All containers, ours and the others, in the order of their names.
-pub(crate) fn all(root: &Root) -> Vec<Value> {
-    let mut all = ours(root);
-    all.extend(ordinary(root));
+///
+/// # Errors
+/// The operator's configuration is broken.
+pub(crate) fn all(runner: &Runner) -> Result<Vec<Value>, Failure> {
+    let mut all = ours(&runner.root);
+    all.extend(ordinary(runner)?);
     all.sort_by(|a, b| a["id"].as_str().cmp(&b["id"].as_str()));
-    all
+    Ok(all)
 }
 
 /// The same about ordinary containers, from the runtime that has them; none where there is no runtime.
-fn ordinary(root: &Root) -> Vec<Value> {
-    if !root.containers().is_dir() {
-        return Vec::new();
+fn ordinary(runner: &Runner) -> Result<Vec<Value>, Failure> {
+    let containers = runner.root.containers();
+    let choice = runner.config()?.ordinary.runtime;
+    let Ok(runtime) = Runtime::find(choice.as_deref()) else { return Ok(Vec::new()) };
+    if !containers.is_dir() {
+        return Ok(Vec::new());
     }
-    let Ok(runtime) = Runtime::find() else { return Vec::new() };
     let output = Command::new(runtime.path())
         .arg("--root")
-        .arg(root.containers())
+        .arg(containers)
         .args(["list", "--format", "json"])
         .output();
     let listed: Option<Vec<Value>> =
         output.ok().and_then(|output| serde_json::from_slice(&output.stdout).ok());
-    listed.unwrap_or_default()
+    Ok(listed.unwrap_or_default())
 }
 
 /// What the runtime of ordinary containers says it can do; none where there is none, or one that does not say.
-pub(crate) fn features_of_ordinary() -> Option<Value> {
-    let output = Command::new(Runtime::find().ok()?.path()).arg("features").output().ok()?;
+///
+/// # Errors
+/// The operator's configuration is broken.
+pub(crate) fn features_of_ordinary(runner: &Runner) -> Result<Option<Value>, Failure> {
+    let choice = runner.config()?.ordinary.runtime;
+    Ok(Runtime::find(choice.as_deref()).ok().and_then(|runtime| features_of(&runtime)))
+}
+
+fn features_of(runtime: &Runtime) -> Option<Value> {
+    let output = Command::new(runtime.path()).arg("features").output().ok()?;
     let document: Value = serde_json::from_slice(&output.stdout).ok()?;
     (output.status.success() && document.is_object()).then_some(document)
 }

@@ -81,7 +81,7 @@ pub(crate) fn run(runner: &Runner, verb: Verb) -> Done {
         Verb::Resume(flags) => on(runner, &flags.id, |container| Ok(container.resume()?)),
         Verb::Update(flags) => update(runner, &flags),
         Verb::Events(flags) => events(runner, &flags),
-        Verb::Features => features(),
+        Verb::Features => features(runner),
         Verb::Spec(flags) => spec(&flags),
         Verb::Exec(flags) => only_ordinary(runner, &EXEC, &flags.words),
         Verb::Checkpoint(flags) => only_ordinary(runner, &CHECKPOINT, &flags.words),
@@ -109,7 +109,8 @@ fn create(runner: &Runner, flags: &cli::CreateFlags) -> Done {
         return Err(ContainerError::Exists(id.to_string()).into());
     }
     let bundle = Bundle::open(&flags.bundle)?;
-    match runu_container::detect(&bundle)? {
+    let config = runner.config()?;
+    match runu_container::detect(&bundle, &config)? {
         Workload::Ordinary => Err(runner.hand_on()),
         Workload::Unikernel(unikernel) => {
             let create = CreateFlags {
@@ -117,7 +118,7 @@ fn create(runner: &Runner, flags: &cli::CreateFlags) -> Done {
                 console_socket: flags.console_socket.clone(),
                 systemd_cgroup: runner.systemd_cgroup,
             };
-            runu_container::create(&runner.root, &id, &bundle, *unikernel, &create, &launch())?;
+            runu_container::create(&runner.root, &id, &bundle, *unikernel, &config, &create, &launch())?;
             Ok(0)
         }
     }
@@ -131,7 +132,8 @@ fn run_bundle(runner: &Runner, flags: &RunFlags) -> Done {
         return Err(ContainerError::Exists(id.to_string()).into());
     }
     let bundle = Bundle::open(flags.bundle.as_deref().unwrap_or(Path::new(".")))?;
-    let Workload::Unikernel(unikernel) = runu_container::detect(&bundle)? else {
+    let config = runner.config()?;
+    let Workload::Unikernel(unikernel) = runu_container::detect(&bundle, &config)? else {
         return Err(runner.hand_on());
     };
     // The container's first process becomes our child, so that its status is ours to read.
@@ -145,7 +147,7 @@ fn run_bundle(runner: &Runner, flags: &RunFlags) -> Done {
         console_socket: flags.console_socket.clone(),
         systemd_cgroup: runner.systemd_cgroup,
     };
-    runu_container::create(&runner.root, &id, &bundle, *unikernel, &create, &launch())?;
+    runu_container::create(&runner.root, &id, &bundle, *unikernel, &config, &create, &launch())?;
     let container = Container::load(&runner.root, &id)?;
     if let Err(error) = container.start() {
         // The error to tell is the first one.
@@ -202,7 +204,7 @@ fn delete(runner: &Runner, flags: &cli::DeleteFlags) -> Done {
 }
 
 fn list(runner: &Runner, flags: &ListFlags) -> Done {
-    let containers = table::all(&runner.root);
+    let containers = table::all(runner)?;
     let text = match flags {
         ListFlags { quiet: true, .. } => containers
             .iter()
@@ -336,8 +338,8 @@ fn milliseconds(text: &str) -> Result<i64, VerbError> {
 
 /// What ordinary containers can have, where their runtime tells; else what unikernels can. An engine asks before it knows
 /// which of the two a container will be.
-fn features() -> Done {
-    let document = runu_container::features(table::features_of_ordinary());
+fn features(runner: &Runner) -> Done {
+    let document = runu_container::features(table::features_of_ordinary(runner)?);
     let text =
         serde_json::to_string_pretty(&document).map_err(|source| Failure::bug("write JSON", source))?;
     stdio::data(&format!("{text}\n"))?;
@@ -366,9 +368,13 @@ fn only_ordinary(runner: &Runner, verb: &Foreign, words: &[OsString]) -> Done {
 
 /// `restore` makes a container, so its bundle tells which kind it is to be.
 fn restore(runner: &Runner, words: &[OsString]) -> Done {
+    let config = runner.config()?;
     let is_unikernel = || {
         let bundle = Bundle::open(RESTORE.bundle(words))?;
-        Ok::<bool, ContainerError>(matches!(runu_container::detect(&bundle)?, Workload::Unikernel(_)))
+        Ok::<bool, ContainerError>(matches!(
+            runu_container::detect(&bundle, &config)?,
+            Workload::Unikernel(_)
+        ))
     };
     match RESTORE.about(words, &runner.root) {
         About::Container(Owner::Unikernel) => Err(refused(&RESTORE)),
