@@ -92,11 +92,8 @@ fn update_from_standard_input_and_from_a_file_sets_limits() {
 fn update_that_cannot_be_had_is_refused_by_name() {
     let Some(container) = started() else { return };
     let flags = [
-        ("--blkio-weight", "500"),
         ("--cpu-rt-period", "1000"),
         ("--cpu-rt-runtime", "1000"),
-        ("--cpu-burst", "1000"),
-        ("--cpu-idle", "1"),
         ("--l3-cache-schema", "L3:0=f"),
         ("--mem-bw-schema", "MB:0=20"),
     ];
@@ -110,7 +107,7 @@ fn update_that_cannot_be_had_is_refused_by_name() {
         ("", "not valid OCI resources"),
         ("[]", "not valid OCI resources"),
         (r#"{"memory":{"limit":"1"}}"#, "not valid OCI resources"),
-        (r#"{"blockIO":{"weight":500}}"#, "a limit on block devices is not supported"),
+        (r#"{"cpu":{"realtimeRuntime":950000}}"#, "a limit on real-time scheduling is not supported"),
     ] {
         let file = container.path("limits");
         fs::write(&file, text).unwrap();

@@ -4,6 +4,7 @@
 //! that `delete --force` finds it when this process is killed in between.
 
 use std::{
+    cell::RefCell,
     fs::{self, File, OpenOptions},
     io::{self, Seek, Write},
     os::{
@@ -15,7 +16,9 @@ use std::{
 
 use oci_spec::runtime::{Process, Spec};
 use runu_core::{Bytes, Plan};
-use runu_sandbox::{ContainerCgroup, Holding, Ready, SandboxError, Terminal};
+use runu_sandbox::{
+    CgroupName, ContainerCgroup, ContainerCgroupError, Holding, Ready, SandboxError, Terminal,
+};
 use rustix::{
     fs::{FallocateFlags, MemfdFlags, Mode, OFlags},
     io::Errno,
@@ -74,7 +77,10 @@ pub fn create(
     check_terminal(process, flags)?;
     (launch.fits)(&unikernel.guest).map_err(ContainerError::Monitor)?;
     let plan = plan(&unikernel, &bundle.spec)?;
-    let cgroup = cgroup_path(&bundle.spec, id, flags.systemd_cgroup);
+    let cgroup = cgroup_name(&bundle.spec, id, flags.systemd_cgroup)?;
+    if ContainerCgroup::is_in_use(&cgroup) {
+        return Err(ContainerCgroupError::InUse(cgroup.path.into()).into());
+    }
     // Held to the end, so that nobody deletes half of it and nobody's deletion meets the container that comes next.
     let (directory, lock) = root.take(id)?;
     let mut record = Record {
@@ -92,11 +98,16 @@ pub fn create(
             .collect(),
         maker: ourselves(),
         init: None,
-        cgroup,
+        cgroup: Some(cgroup.clone()),
         hooks: bundle.spec.hooks().clone(),
     };
-    let making = Making { directory: &directory, bundle, process, flags, launch };
+    let making = Making { directory: &directory, bundle, process, flags, launch, cgroup: &cgroup };
     let made = record.save(&directory).and_then(|()| making.make(&mut record, unikernel, &plan));
+    if made.as_ref().is_err_and(is_of_others) {
+        // What is not ours is not removed with us.
+        record.cgroup = None;
+        record.save(&directory)?;
+    }
     if made.is_err() {
         // The error to tell is the first one; what this cannot remove, `delete --force` can. What was made is what this
         // process remembers: on a full disk the record may not say it.
@@ -113,6 +124,16 @@ struct Making<'a> {
     process: &'a Process,
     flags: &'a CreateFlags,
     launch: &'a Launch<'a>,
+    cgroup: &'a CgroupName,
+}
+
+/// Whether it failed because the control group is somebody else's.
+fn is_of_others(error: &ContainerError) -> bool {
+    matches!(
+        error,
+        ContainerError::Cgroup(ContainerCgroupError::InUse(_))
+            | ContainerError::Sandbox(SandboxError::ContainerCgroup(ContainerCgroupError::InUse(_)))
+    )
 }
 
 impl Making<'_> {
@@ -120,7 +141,7 @@ impl Making<'_> {
     fn make(&self, record: &mut Record, unikernel: Unikernel, plan: &Plan) -> Result<(), ContainerError> {
         let linux = self.bundle.spec.linux().as_ref();
         let resources = limits::resources(linux.and_then(|linux| linux.resources().as_ref()));
-        let cgroup = ContainerCgroup::create(&record.cgroup, &resources)?;
+        let cgroup = ContainerCgroup::create(self.cgroup, &resources)?;
         let ready = self.sandbox(record, unikernel, plan, &cgroup)?;
         if let Some(path) = &self.flags.pid_file {
             let pid = record.init.map_or(0, |(pid, _)| pid);
@@ -147,11 +168,13 @@ impl Making<'_> {
             (report_writer.into(), numbers.report),
         ];
         descriptors.extend(unikernel.initrd.map(|(file, _)| (OwnedFd::from(file), numbers.initrd)));
+        let life = life_file(self.directory)?;
         let chronicle = Chronicle {
-            life: life_file(self.directory)?,
+            cgroup: self.cgroup,
+            oom_counter: RefCell::new(life.try_clone().map_err(channel("life file's descriptor"))?.into()),
+            life,
             report: File::from(OwnedFd::from(report)),
             kernel: unikernel.kernel,
-            oom_counter: cgroup.oom_counter(),
             launch: self.launch,
         };
         let hostname = self.bundle.spec.hostname().clone().unwrap_or_else(|| HOST_NAME.to_owned());
@@ -253,33 +276,16 @@ fn guest_memory(limit: Option<u64>) -> Bytes {
     Bytes(rest - rest % PAGE)
 }
 
-/// Path of the control group.
-fn cgroup_path(spec: &Spec, id: &ContainerId, systemd: bool) -> String {
+/// The control group's name.
+fn cgroup_name(spec: &Spec, id: &ContainerId, systemd: bool) -> Result<CgroupName, ContainerError> {
     let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
     let path = path.map(|path| path.to_string_lossy().into_owned()).filter(|path| !path.is_empty());
-    match path {
-        None => format!("/runu/{id}"),
-        Some(path) if systemd => systemd_path(&path).unwrap_or(path),
-        Some(path) => path,
+    match (path, systemd) {
+        (None, true) => Ok(CgroupName::systemd(&format!(":runu:{id}"))?),
+        (Some(path), true) => Ok(CgroupName::systemd(&path)?),
+        (None, false) => Ok(CgroupName::plain(format!("/runu/{id}"))),
+        (Some(path), false) => Ok(CgroupName::plain(path)),
     }
-}
-
-/// Where systemd has the control group of a scope `SLICE:PREFIX:NAME`: a slice lies inside those that its name begins
-/// with (systemd.slice(5)).
-fn systemd_path(text: &str) -> Option<String> {
-    let mut parts = text.splitn(3, ':');
-    let (slice, prefix, name) = (parts.next()?, parts.next()?, parts.next()?);
-    let slice = if slice.is_empty() { "system.slice" } else { slice };
-    let stem = slice.strip_suffix(".slice")?;
-    let mut path = String::new();
-    if stem != "-" {
-        let ends = stem.match_indices('-').map(|(at, _)| at).chain([stem.len()]);
-        for end in ends {
-            path.push_str(&format!("/{}.slice", stem.get(..end)?));
-        }
-    }
-    let unit = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}-{name}") };
-    Some(format!("{path}/{unit}.scope"))
 }
 
 /// This process.
@@ -344,13 +350,5 @@ mod tests {
         assert_eq!(guest_memory(None), Bytes::mib(64));
         assert_eq!(guest_memory(Some(4096)), Bytes(0));
         assert_eq!(guest_memory(Some(u64::MAX)), Bytes::mib(3 << 10));
-    }
-
-    #[test]
-    fn scope_of_systemd_lies_in_all_slices_of_its_name() {
-        assert_eq!(systemd_path("system.slice:docker:17").as_deref(), Some("/system.slice/docker-17.scope"));
-        assert_eq!(systemd_path("a-b.slice:cri:1").as_deref(), Some("/a.slice/a-b.slice/cri-1.scope"));
-        assert_eq!(systemd_path("-.slice::x").as_deref(), Some("/x.scope"));
-        assert_eq!(systemd_path("/docker/17"), None);
     }
 }

@@ -95,7 +95,7 @@ impl Container {
     /// Its control group, as far as it exists.
     #[must_use]
     pub fn cgroup(&self) -> Option<ContainerCgroup> {
-        ContainerCgroup::find(&self.record.as_ref()?.cgroup).ok()
+        ContainerCgroup::find(self.record.as_ref()?.cgroup.as_ref()?).ok()
     }
 
     /// Its first process, unless it has ended.

@@ -1,7 +1,7 @@
 //! Limits of a configuration, in the words of the sandbox.
 
-use oci_spec::runtime::{LinuxResources, PosixRlimit, PosixRlimitType};
-use runu_sandbox::Resources;
+use oci_spec::runtime::{LinuxBlockIo, LinuxResources, PosixRlimit, PosixRlimitType};
+use runu_sandbox::{Resources, Throttle, Throttled};
 use rustix::process::{Resource, Rlimit};
 
 /// Why limits for `update` cannot be had.
@@ -40,12 +40,9 @@ fn refuse_unsupported(resources: &LinuxResources) -> Result<(), ResourcesError> 
         cpu.realtime_runtime().is_some_and(|time| time != 0)
             || cpu.realtime_period().is_some_and(|time| time != 0)
     });
-    let blocks = resources.block_io().as_ref();
-    let weight = blocks.and_then(|blocks| blocks.weight()).is_some_and(|weight| weight != 0);
-    match (realtime, weight) {
-        (true, _) => Err(ResourcesError::Unsupported("real-time scheduling")),
-        (_, true) => Err(ResourcesError::Unsupported("block devices")),
-        _ => Ok(()),
+    match realtime {
+        true => Err(ResourcesError::Unsupported("real-time scheduling")),
+        false => Ok(()),
     }
 }
 
@@ -54,6 +51,7 @@ pub(crate) fn resources(resources: Option<&LinuxResources>) -> Resources {
     let Some(resources) = resources else { return Resources::default() };
     let memory = resources.memory().as_ref();
     let cpu = resources.cpu().as_ref();
+    let block_io = resources.block_io().as_ref();
     let signed = |value: Option<i64>| value.filter(|value| *value != 0);
     let unsigned = |value: Option<u64>| value.filter(|value| *value != 0);
     let text = |value: Option<String>| value.filter(|value| !value.is_empty());
@@ -64,10 +62,38 @@ pub(crate) fn resources(resources: Option<&LinuxResources>) -> Resources {
         cpu_shares: unsigned(cpu.and_then(|cpu| cpu.shares())),
         cpu_quota: signed(cpu.and_then(|cpu| cpu.quota())),
         cpu_period: unsigned(cpu.and_then(|cpu| cpu.period())),
+        cpu_burst: unsigned(cpu.and_then(|cpu| cpu.burst())),
+        cpu_idle: cpu.and_then(|cpu| cpu.idle()),
         cpus: text(cpu.and_then(|cpu| cpu.cpus().clone())),
         mems: text(cpu.and_then(|cpu| cpu.mems().clone())),
         pids_max: signed(resources.pids().as_ref().map(|pids| pids.limit())),
+        io_weight: block_io.and_then(|io| io.weight()).filter(|weight| *weight != 0),
+        io_throttles: block_io.map(throttles).unwrap_or_default(),
+        huge_pages: resources
+            .hugepage_limits()
+            .iter()
+            .flatten()
+            .map(|limit| (limit.page_size().clone(), limit.limit()))
+            .collect(),
+        unified: resources.unified().clone().unwrap_or_default().into_iter().collect(),
     }
+}
+
+fn throttles(io: &LinuxBlockIo) -> Vec<Throttle> {
+    let lists = [
+        (Throttled::ReadBytes, io.throttle_read_bps_device()),
+        (Throttled::WriteBytes, io.throttle_write_bps_device()),
+        (Throttled::Reads, io.throttle_read_iops_device()),
+        (Throttled::Writes, io.throttle_write_iops_device()),
+    ];
+    let throttle = |what| {
+        move |device: &oci_spec::runtime::LinuxThrottleDevice| Throttle {
+            what,
+            device: (device.major(), device.minor()),
+            rate: device.rate(),
+        }
+    };
+    lists.into_iter().flat_map(|(what, list)| list.iter().flatten().map(throttle(what))).collect()
 }
 
 /// Resource limits that mean something for a monitor. Those left out are zero for every guest's process (core files,
@@ -113,7 +139,7 @@ mod tests {
 
     #[test]
     fn limit_that_cannot_be_set_is_refused() {
-        for json in [r#"{"blockIO":{"weight":500}}"#, r#"{"cpu":{"realtimeRuntime":1}}"#] {
+        for json in [r#"{"cpu":{"realtimePeriod":1}}"#, r#"{"cpu":{"realtimeRuntime":1}}"#] {
             assert!(matches!(resources_from_json(json.as_bytes()), Err(ResourcesError::Unsupported(_))));
         }
     }

@@ -15,6 +15,7 @@ use std::{
 };
 
 use oci_spec::runtime::Hooks;
+use runu_sandbox::CgroupName;
 use serde::{Deserialize, Serialize};
 
 use crate::{ContainerError, ContainerId, lock::Lock};
@@ -122,8 +123,8 @@ pub struct Record {
     pub maker: (i32, u64),
     /// Its first process, and when that was started; none before it is complete.
     pub init: Option<(i32, u64)>,
-    /// Path of its control group.
-    pub cgroup: String,
+    /// Its control group; none where that turned out to be somebody else's.
+    pub cgroup: Option<CgroupName>,
     /// Its hooks, those of its end among them.
     pub hooks: Option<Hooks>,
 }
@@ -176,7 +177,7 @@ impl Record {
             annotations: std::collections::BTreeMap::new(),
             maker: (0, 0),
             init: None,
-            cgroup: String::new(),
+            cgroup: None,
             hooks: None,
         }
     }

@@ -275,6 +275,18 @@ pub(crate) struct UpdateFlags {
     #[arg(long, value_name = "N")]
     pub(crate) cpu_share: Option<u64>,
 
+    /// Microseconds of processor time that may be saved up from one period for another
+    #[arg(long, value_name = "N")]
+    pub(crate) cpu_burst: Option<u64>,
+
+    /// 1: only the processor time that nobody else wants
+    #[arg(long, value_name = "N")]
+    pub(crate) cpu_idle: Option<i64>,
+
+    /// Share of disk time, from 10 to 1000
+    #[arg(long, value_name = "N")]
+    pub(crate) blkio_weight: Option<u16>,
+
     /// Processors
     #[arg(long, value_name = "LIST")]
     pub(crate) cpuset_cpus: Option<String>,
@@ -295,10 +307,6 @@ pub(crate) struct UpdateFlags {
 /// Limits that runc knows and we cannot set; asked for, they are refused by name.
 #[derive(Debug, Args)]
 pub(crate) struct OtherLimits {
-    /// Block devices
-    #[arg(long, hide = true, value_name = "N")]
-    pub(crate) blkio_weight: Option<u64>,
-
     /// Real-time scheduling: its period
     #[arg(long, hide = true, value_name = "N")]
     pub(crate) cpu_rt_period: Option<u64>,
@@ -306,14 +314,6 @@ pub(crate) struct OtherLimits {
     /// Real-time scheduling: its share
     #[arg(long, hide = true, value_name = "N", allow_negative_numbers = true)]
     pub(crate) cpu_rt_runtime: Option<i64>,
-
-    /// Processor time saved up
-    #[arg(long, hide = true, value_name = "N")]
-    pub(crate) cpu_burst: Option<u64>,
-
-    /// Whether it only gets what nobody else wants
-    #[arg(long, hide = true, value_name = "N")]
-    pub(crate) cpu_idle: Option<i64>,
 
     /// Parts of a processor's cache
     #[arg(long, hide = true, value_name = "SCHEMA")]
@@ -337,11 +337,8 @@ impl OtherLimits {
     pub(crate) fn asked(&self) -> Option<&'static str> {
         let text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         let asked = [
-            ("--blkio-weight", self.blkio_weight.is_some_and(|value| value != 0)),
             ("--cpu-rt-period", self.cpu_rt_period.is_some_and(|value| value != 0)),
             ("--cpu-rt-runtime", self.cpu_rt_runtime.is_some_and(|value| value != 0)),
-            ("--cpu-burst", self.cpu_burst.is_some_and(|value| value != 0)),
-            ("--cpu-idle", self.cpu_idle.is_some_and(|value| value != 0)),
             ("--l3-cache-schema", text(&self.l3_cache_schema)),
             ("--mem-bw-schema", text(&self.mem_bw_schema)),
         ];

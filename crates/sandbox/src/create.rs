@@ -100,6 +100,8 @@ pub fn create(spec: Spec<'_>, holding: Holding<'_>) -> Result<Placed, SandboxErr
     if let Some(maps) = &holding.user_maps {
         write_maps(pid, maps).map_err(|errno| SandboxError::new(Step::UserMap, errno, true))?;
     }
+    // Before it enters anything or opens what it keeps.
+    holding.cgroup.adopt(pid)?;
     maker.say(id)?;
     maker.hear(Stage::Placed)?;
     Ok(Placed(maker))

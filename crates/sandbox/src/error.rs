@@ -5,7 +5,7 @@ use std::{os::fd::RawFd, path::PathBuf};
 use runu_core::{Blame, Blamed};
 use rustix::io::Errno;
 
-use crate::step::Step;
+use crate::{cgroup::ContainerCgroupError, step::Step};
 
 /// Why a sandbox could not be made. Nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,9 @@ pub enum SandboxError {
         /// What the kernel said.
         source: Errno,
     },
+    /// The control group of a container.
+    #[error(transparent)]
+    ContainerCgroup(#[from] ContainerCgroupError),
     /// The name of a control group is not one path component.
     #[error("`{0}` cannot name a control group")]
     CgroupName(String),
@@ -86,6 +89,7 @@ fn forbidding_setting() -> Option<&'static str> {
 impl Blamed for SandboxError {
     fn blame(&self) -> Blame {
         match self {
+            SandboxError::ContainerCgroup(error) => error.blame(),
             SandboxError::CgroupName(_) | SandboxError::Descriptor(_) | SandboxError::Silent { .. } => {
                 Blame::Bug
             }
@@ -97,6 +101,7 @@ impl Blamed for SandboxError {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            SandboxError::ContainerCgroup(error) => return error.hint(),
             SandboxError::UserNamespaces {
                 setting: Some("kernel.apparmor_restrict_unprivileged_userns"),
                 ..

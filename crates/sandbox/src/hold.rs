@@ -83,6 +83,7 @@ fn set_up(plan: &init::Plan<'_>, hold: &Hold<'_>) -> Result<(), (Step, Errno)> {
         set_oom_score_adj(score).at(Step::Limits)?;
     }
     init::enter_cgroups(plan.cgroups)?;
+    hold.witness.entered();
     plan.identity.map()?;
     hold.namespaces.join().at(Step::JoinNamespaces)?;
     Message::Reached(Stage::Placed).send(plan.report.as_fd());

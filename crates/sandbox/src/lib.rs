@@ -40,7 +40,10 @@ mod supervisor;
 mod sys;
 mod terminal;
 
-pub use cgroup::{Amount, ContainerCgroup, ContainerCgroupError, CpuTime, Resources, Usage};
+pub use cgroup::{
+    Amount, BusError, CgroupName, ContainerCgroup, ContainerCgroupError, CpuTime, Resources, Scope, Throttle,
+    Throttled, Usage,
+};
 pub use create::{Placed, Ready, create};
 pub use error::SandboxError;
 pub use lockdown::{LockdownError, guest_lockdown};

@@ -69,6 +69,8 @@ pub struct UserMaps {
 /// It runs in the supervisor: without privileges, with an empty root, with no descriptors but those that it was said to
 /// use and standard error.
 pub trait Witness {
+    /// The supervisor is in its control group and still sees the files of its maker.
+    fn entered(&self);
     /// The guest process runs.
     fn started(&self);
     /// The guest process is over; the status to exit with.

@@ -254,9 +254,13 @@ fn limits(flags: &UpdateFlags) -> Result<Resources, VerbError> {
         cpu_quota: flags.cpu_quota.filter(|quota| *quota != 0),
         cpu_period: flags.cpu_period.filter(|period| *period != 0),
         cpu_shares: flags.cpu_share.filter(|shares| *shares != 0),
+        cpu_burst: flags.cpu_burst.filter(|burst| *burst != 0),
+        cpu_idle: flags.cpu_idle.filter(|idle| *idle != 0),
+        io_weight: flags.blkio_weight.filter(|weight| *weight != 0),
         cpus: text(&flags.cpuset_cpus),
         mems: text(&flags.cpuset_mems),
         pids_max: flags.pids_limit.filter(|limit| *limit != 0),
+        ..Resources::default()
     })
 }
 

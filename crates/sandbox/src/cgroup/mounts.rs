@@ -16,7 +16,7 @@ pub(crate) enum Version {
 pub(crate) struct Hierarchy {
     /// Which kind.
     pub(crate) version: Version,
-    /// Its controllers; none for one that only names groups.
+    /// Its controllers; none for one that only names groups, nor for that of version 2, where each group has its own.
     pub(crate) controllers: Vec<String>,
     /// Where.
     pub(crate) mount: PathBuf,
@@ -31,10 +31,6 @@ pub(crate) fn hierarchies() -> Vec<Hierarchy> {
         // The group that everything is asked of comes first.
         found.sort_by_key(|hierarchy| !hierarchy.controllers.iter().any(|name| name == "memory"));
         return found;
-    }
-    for hierarchy in &mut found {
-        let controllers = fs::read_to_string(hierarchy.mount.join("cgroup.controllers")).unwrap_or_default();
-        hierarchy.controllers = controllers.split_ascii_whitespace().map(str::to_owned).collect();
     }
     found
 }
