@@ -161,7 +161,7 @@ fn root_that_is_a_file_or_lies_in_one_is_an_error() {
         let Some(mut container) = Container::new("idle", |_| ()) else { return };
         container.root = Some(container.path(root));
         container.is_refused("Not a directory");
-        assert!(container.raw(&["list"]).output().unwrap().status.success());
+        assert!(!container.raw(&["list"]).output().unwrap().status.success());
         // For the container's own end.
         container.root = None;
     }

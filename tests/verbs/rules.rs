@@ -191,9 +191,13 @@ fn rule_6_success_says_and_logs_nothing() {
 #[test]
 fn rule_7_messages_hold_the_words_that_engines_look_for() {
     let Some(container) = Container::new("idle", |_| ()) else { return };
-    for verb in ["state", "start", "kill", "delete", "pause", "resume", "ps", "update", "events", "exec"] {
+    for verb in ["state", "start", "kill", "delete", "pause", "resume", "ps", "update", "events"] {
         container.fails(&[verb], "does not exist");
     }
+    let output = container.call(&["exec"]);
+    assert_eq!(output.status.code(), Some(255), "{output:?}");
+    assert!(container.logged().contains("does not exist"));
+    fs::remove_file(container.path("log")).unwrap();
     container.create();
     container.fails(&["create", "--bundle", container.path("bundle").to_str().unwrap()], "already exists");
     container.done(&["start"]);

@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn limit_that_cannot_be_set_is_refused() {
-        for json in [r#"{"blockIO":{"weight":500}}"#, r#"{"cpu":{"realtimeRuntime":1}}"#] {
+        for json in [r#"{"cpu":{"realtimePeriod":1}}"#, r#"{"cpu":{"realtimeRuntime":1}}"#] {
             assert!(matches!(resources_from_json(json.as_bytes()), Err(ResourcesError::Unsupported(_))));
         }
     }
