@@ -196,7 +196,7 @@ fn rule_7_messages_hold_the_words_that_engines_look_for() {
     }
     let output = container.call(&["exec"]);
     assert_eq!(output.status.code(), Some(255), "{output:?}");
-    assert!(container.logged().contains("does not exist"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("does not exist"), "{output:?}");
     fs::remove_file(container.path("log")).unwrap();
     container.create();
     container.fails(&["create", "--bundle", container.path("bundle").to_str().unwrap()], "already exists");
