@@ -202,6 +202,8 @@ impl Making<'_> {
             oom_score_adj: self.process.oom_score_adj(),
             listener: listener(self.directory)?,
             kept: chronicle.descriptors(),
+            // No device yet whose other end an engine makes between here and the start.
+            handed_at_start: Vec::new(),
             witness: &chronicle,
         };
         let spec = runu_sandbox::Spec {

@@ -132,12 +132,14 @@ impl Container {
         let directory = rustix::fs::open(&self.directory, flags, Mode::empty())
             .map_err(|errno| state("open", &self.directory)(errno.into()))?;
         let result = self.run_start_hooks().and_then(|()| {
-            runu_sandbox::start(directory.as_fd(), START).map_err(|error| match (error, self.status()) {
-                // Somebody else's start or end came first.
-                (StartError::NotWaiting(_) | StartError::Ended, status) if status != Status::Created => {
-                    ContainerError::NotCreated(status)
+            runu_sandbox::start(directory.as_fd(), START, &[]).map_err(|error| {
+                match (error, self.status()) {
+                    // Somebody else's start or end came first.
+                    (StartError::NotWaiting(_) | StartError::Ended, status) if status != Status::Created => {
+                        ContainerError::NotCreated(status)
+                    }
+                    (error, _) => ContainerError::Start(error),
                 }
-                (error, _) => ContainerError::Start(error),
             })?;
             self.run_hooks("poststart", |hooks| hooks.poststart().clone())
         });

@@ -53,7 +53,7 @@ pub fn create(spec: Spec<'_>, holding: Holding<'_>) -> Result<Placed, SandboxErr
         UserNamespace::Joined(_) => Identity::Joined,
         UserNamespace::Callers => Identity::choose().map_err(fail(Step::Privileges))?,
     };
-    let Parcel { descriptors, program, above } = Parcel::pack(spec.descriptors)?;
+    let Parcel { descriptors, program, above } = Parcel::pack(spec.descriptors, &holding.handed_at_start)?;
     let lifted = |descriptor: OwnedFd, step| {
         let mut descriptor = descriptor;
         lift(&mut descriptor, above).map_err(fail(step)).map(|()| descriptor)
@@ -86,6 +86,8 @@ pub fn create(spec: Spec<'_>, holding: Holding<'_>) -> Result<Placed, SandboxErr
         listener: lifted(holding.listener, Step::Channel)?,
         signals: lifted(sys::signal_descriptor(&ending).map_err(fail(Step::Signals))?, Step::Signals)?,
         kept: holding.kept,
+        handed_at_start: holding.handed_at_start,
+        above,
         witness: holding.witness,
     };
     let needs_user_namespace = identity.needs_user_namespace();

@@ -24,6 +24,7 @@ use rustix::{
 use crate::{
     init::{self, At, CANNOT_EXECUTE, NOT_MADE},
     namespaces::{Namespaces, set_oom_score_adj},
+    parcel::lift,
     report::{End, Message, Stage},
     signals::ENDING,
     spec::{How, Parameter, Witness},
@@ -49,6 +50,10 @@ pub(crate) struct Hold<'a> {
     pub(crate) signals: OwnedFd,
     /// Descriptors that the witness uses.
     pub(crate) kept: Vec<RawFd>,
+    /// Numbers of what the guest process is handed at its start, ascending.
+    pub(crate) handed_at_start: Vec<RawFd>,
+    /// The first number above all that the guest process has.
+    pub(crate) above: RawFd,
     /// Who is told what happens.
     pub(crate) witness: &'a dyn Witness,
 }
@@ -164,12 +169,9 @@ fn wait_for_start(plan: &init::Plan<'_>, hold: &Hold<'_>) -> Result<Pid, c_int> 
             return Err(signal);
         }
         if asked && let Ok(peer) = rustix::net::accept_with(&hold.listener, SocketFlags::CLOEXEC) {
-            // One byte asks; a peer that only looked whether we are here sends none.
-            match rustix::io::read(&peer, &mut [0; 1]) {
-                Ok(1) => {}
-                _ => continue,
-            }
-            match start(plan) {
+            // A peer that only looked whether we are here asks for nothing.
+            let Some(handed) = crate::start::asked(peer.as_fd()) else { continue };
+            match start(plan, hold, handed) {
                 Ok(guest) => {
                     hold.witness.started();
                     Message::Reached(Stage::Ready).send_to_peer(peer.as_fd());
@@ -187,11 +189,19 @@ fn wait_for_start(plan: &init::Plan<'_>, hold: &Hold<'_>) -> Result<Pid, c_int> 
     }
 }
 
-/// Runs the guest process.
-fn start(plan: &init::Plan<'_>) -> Result<Pid, (Step, Errno)> {
+/// Runs the guest process, with what it is handed besides what it was given when the sandbox was made.
+fn start(plan: &init::Plan<'_>, hold: &Hold<'_>, handed: Vec<OwnedFd>) -> Result<Pid, (Step, Errno)> {
+    if handed.len() > hold.handed_at_start.len() {
+        return Err((Step::Descriptors, Errno::INVAL));
+    }
+    let mut numbered = Vec::with_capacity(handed.len());
+    for (mut descriptor, number) in handed.into_iter().zip(&hold.handed_at_start) {
+        lift(&mut descriptor, hold.above).at(Step::Descriptors)?;
+        numbered.push((descriptor, *number));
+    }
     let failed = Cell::new(None);
     let guest = sys::spawn_shared(&|| {
-        failed.set(Some(init::become_guest(plan)));
+        failed.set(Some(init::become_guest(plan, &numbered)));
         CANNOT_EXECUTE
     })
     .at(Step::CloneGuest)?;

@@ -47,6 +47,9 @@ pub struct Holding<'a> {
     pub oom_score_adj: Option<i32>,
     /// A listening stream socket through which the start is asked for ([`crate::start`]).
     pub listener: OwnedFd,
+    /// Numbers of what the guest process is handed at its start ([`crate::start`]), ascending, all above those of the
+    /// [`Spec`]: what is not there yet when the sandbox is made, as network interfaces that an engine wires in between.
+    pub handed_at_start: Vec<RawFd>,
     /// Who is told what happens. It runs in the supervisor, after the caller is gone.
     pub witness: &'a dyn Witness,
     /// Descriptors that the witness uses.
