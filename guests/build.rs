@@ -37,6 +37,7 @@ const GUESTS: &[&str] = &[
     "bench",
     "random",
     "http",
+    "fill",
 ];
 
 /// Those of them that get the TCP/IP stack.

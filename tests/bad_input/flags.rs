@@ -49,5 +49,5 @@ fn nothing_at_all_is_answered_with_the_verbs() {
     let room = Room::new();
     let ended = room.finish(&mut room.runu(&[]));
     assert_eq!((ended.status(), ended.stdout.len()), (USER, 0));
-    assert!(ended.stderr.contains("Usage: runu <COMMAND>"), "{ended:?}");
+    assert!(ended.stderr.contains("Usage: runu [OPTIONS] <COMMAND>"), "{ended:?}");
 }

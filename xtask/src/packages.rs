@@ -17,10 +17,26 @@ const NEEDS: &[Need] = &[
     Need {
         program: "qemu-system-x86_64",
         package: "qemu-system-x86",
-        skipped_without: "the comparison of every guest with QEMU, and guests on a network",
+        skipped_without: "the comparison of every guest with QEMU, and what needs a machine of its own",
     },
-    Need { program: "runc", package: "runc", skipped_without: "runc in the benchmark" },
+    Need { program: "runc", package: "runc", skipped_without: "ordinary containers; runc in the benchmark" },
     Need { program: "crun", package: "crun", skipped_without: "crun in the benchmark" },
+    Need {
+        program: "dockerd",
+        package: "docker.io",
+        skipped_without: "unikernels and ordinary containers in Docker",
+    },
+    Need { program: "docker", package: "docker-cli", skipped_without: "the same" },
+    Need {
+        program: "containerd",
+        package: "containerd",
+        skipped_without: "the same in Docker and in containerd",
+    },
+    Need { program: "podman", package: "podman", skipped_without: "the same in Podman" },
+    Need { program: "newuidmap", package: "uidmap", skipped_without: "Podman without root" },
+    Need { program: "iptables", package: "iptables", skipped_without: "Docker" },
+    Need { program: "ip", package: "iproute2", skipped_without: "all engines" },
+    Need { program: "busybox", package: "busybox-static", skipped_without: "all engines" },
 ];
 
 /// Installs what is missing, if this is Debian and we are root; says what it does, and what will be skipped.
@@ -29,11 +45,13 @@ pub(crate) fn install() {
     if missing.is_empty() {
         return;
     }
-    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
     if may_install() {
-        say(&format!("installing {}", packages.join(" ")));
         let _ = apt_get(&["update", "-q"]);
-        let _ = apt_get(&[&["install", "-q", "-y", "--no-install-recommends"], packages.as_slice()].concat());
+        // One by one: a package may bring the program of the next, which not every release has by that name.
+        for need in missing.iter().filter(|need| !installed(need.program)) {
+            say(&format!("installing {}", need.package));
+            let _ = apt_get(&["install", "-q", "-y", "--no-install-recommends", need.package]);
+        }
     } else {
         say("not root on Debian: nothing is installed");
     }

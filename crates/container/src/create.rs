@@ -4,6 +4,7 @@
 //! that `delete --force` finds it when this process is killed in between.
 
 use std::{
+    cell::RefCell,
     fs::{self, File, OpenOptions},
     io::{self, Seek, Write},
     os::{
@@ -14,17 +15,27 @@ use std::{
 };
 
 use oci_spec::runtime::{Process, Spec};
-use runu_core::{Bytes, Plan};
-use runu_sandbox::{ContainerCgroup, Holding, Ready, SandboxError, Terminal};
-use rustix::fs::{MemfdFlags, Mode, OFlags};
+use runu_core::Plan;
+use runu_sandbox::{
+    CgroupName, ContainerCgroup, ContainerCgroupError, Holding, Namespace, Namespaces, Parameter, Ready,
+    SandboxError, Terminal,
+};
+use rustix::{
+    fs::{FallocateFlags, MemfdFlags, Mode, OFlags},
+    io::Errno,
+};
 
 use crate::{
-    Bundle, Container, ContainerError, ContainerId, Launch, Root, Unikernel, hooks, limits,
+    Bundle, Config, Container, ContainerError, ContainerId, Launch, Root, Unikernel,
+    hooks::{self, Place},
+    limits,
+    mounts::is_ignored,
     namespaces::namespaces,
+    parameters::parameters,
+    policy,
     record::{LIFE, Record, START, Status, state},
     time::rfc3339_now,
     witness::Chronicle,
-    workload,
 };
 
 /// Flags of `create`.
@@ -38,14 +49,8 @@ pub struct CreateFlags {
     pub systemd_cgroup: bool,
 }
 
-/// Memory of a guest in a container without a limit: as much as `runu run` gives.
-const MEMORY: Bytes = Bytes::mib(64);
-
-/// What supervisor and monitor hold besides the guest's memory: 2 MiB measured for a guest that idles; to that comes what
-/// grows with the guest's code and page tables.
-const MEMORY_BESIDE_GUEST: Bytes = Bytes::mib(3);
-/// The part of the limit that is set aside for what grows, and the most of it.
-const MEMORY_THAT_GROWS: (u64, Bytes) = (16, Bytes::mib(64));
+/// Length of the life file at most, in bytes: two lines of a few words.
+const LIFE_MAX: u64 = 4096;
 
 /// Host name of a container that has none.
 const HOST_NAME: &str = "runu";
@@ -59,16 +64,26 @@ pub fn create(
     id: &ContainerId,
     bundle: &Bundle,
     unikernel: Unikernel,
+    config: &Config,
     flags: &CreateFlags,
     launch: &Launch<'_>,
 ) -> Result<(), ContainerError> {
+    bundle.check()?;
     let process = bundle.spec.process().as_ref().ok_or(ContainerError::Missing("process"))?;
     check_supported(&bundle.spec)?;
     check_terminal(process, flags)?;
-    (launch.fits)(&unikernel.guest).map_err(ContainerError::Monitor)?;
-    let plan = plan(&unikernel, &bundle.spec)?;
-    let cgroup = cgroup_path(&bundle.spec, id, flags.systemd_cgroup);
-    let directory = root.take(id)?;
+    let image = &unikernel.image;
+    (launch.fits)(&image.guest, image.wishes.monitor.as_deref(), &config.monitors)
+        .map_err(ContainerError::Monitor)?;
+    let plan = policy::plan(image, &bundle.spec, config)?;
+    let namespaces = namespaces(&bundle.spec)?;
+    let parameters = parameters(&bundle.spec, &namespaces)?;
+    let cgroup = cgroup_name(&bundle.spec, id, flags.systemd_cgroup)?;
+    if ContainerCgroup::is_in_use(&cgroup) {
+        return Err(ContainerCgroupError::InUse(cgroup.path.into()).into());
+    }
+    // Held to the end, so that nobody deletes half of it and nobody's deletion meets the container that comes next.
+    let (directory, lock) = root.take(id)?;
     let mut record = Record {
         id: id.to_string(),
         oci_version: bundle.spec.version().clone(),
@@ -84,15 +99,25 @@ pub fn create(
             .collect(),
         maker: ourselves(),
         init: None,
-        cgroup,
+        cgroup: Some(cgroup.clone()),
         hooks: bundle.spec.hooks().clone(),
+        user: (process.user().uid(), process.user().gid()),
+        read_only: bundle.spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
     };
-    let making = Making { directory: &directory, bundle, process, flags, launch };
-    let made = record.save(&directory).and_then(|()| making.make(&mut record, unikernel, &plan));
-    if made.is_err() {
-        // The error to tell is the first one; what this cannot remove, `delete --force` can.
-        let _ = Container::load(root, id).and_then(Container::destroy);
+    let making = Making { directory: &directory, bundle, process, flags, launch, cgroup: &cgroup };
+    let kinds = (namespaces, parameters);
+    let made = record.save(&directory).and_then(|()| making.make(&mut record, unikernel, &plan, kinds));
+    if made.as_ref().is_err_and(is_of_others) {
+        // What is not ours is not removed with us.
+        record.cgroup = None;
+        let _ = record.save(&directory);
     }
+    if made.is_err() {
+        // The error to tell is the first one; what this cannot remove, `delete --force` can. What was made is what this
+        // process remembers: on a full disk the record may not say it.
+        let _ = Container::of(directory, record).destroy();
+    }
+    drop(lock);
     made
 }
 
@@ -103,15 +128,31 @@ struct Making<'a> {
     process: &'a Process,
     flags: &'a CreateFlags,
     launch: &'a Launch<'a>,
+    cgroup: &'a CgroupName,
+}
+
+/// Whether it failed because the control group is somebody else's.
+fn is_of_others(error: &ContainerError) -> bool {
+    matches!(
+        error,
+        ContainerError::Cgroup(ContainerCgroupError::InUse(_))
+            | ContainerError::Sandbox(SandboxError::ContainerCgroup(ContainerCgroupError::InUse(_)))
+    )
 }
 
 impl Making<'_> {
     /// Makes everything.
-    fn make(&self, record: &mut Record, unikernel: Unikernel, plan: &Plan) -> Result<(), ContainerError> {
+    fn make(
+        &self,
+        record: &mut Record,
+        unikernel: Unikernel,
+        plan: &Plan,
+        kinds: (Namespaces, Vec<Parameter>),
+    ) -> Result<(), ContainerError> {
         let linux = self.bundle.spec.linux().as_ref();
         let resources = limits::resources(linux.and_then(|linux| linux.resources().as_ref()));
-        let cgroup = ContainerCgroup::create(&record.cgroup, &resources)?;
-        let ready = self.sandbox(record, unikernel, plan, &cgroup)?;
+        let cgroup = ContainerCgroup::create(self.cgroup, &resources)?;
+        let ready = self.sandbox(record, unikernel, plan, &cgroup, kinds)?;
         if let Some(path) = &self.flags.pid_file {
             let pid = record.init.map_or(0, |(pid, _)| pid);
             // Without a line end: containerd reads it with strconv.Atoi.
@@ -126,8 +167,9 @@ impl Making<'_> {
         unikernel: Unikernel,
         plan: &Plan,
         cgroup: &ContainerCgroup,
+        (namespaces, parameters): (Namespaces, Vec<Parameter>),
     ) -> Result<Ready, ContainerError> {
-        let (namespaces, user_maps) = namespaces(&self.bundle.spec)?;
+        let asked: Vec<String> = parameters.iter().map(|parameter| parameter.path.clone()).collect();
         let (report, report_writer) = io::pipe().map_err(channel("report pipe"))?;
         let numbers = self.launch.numbers;
         let kernel = unikernel.kernel.try_clone().map_err(channel("kernel's descriptor"))?;
@@ -136,32 +178,44 @@ impl Making<'_> {
             (kernel.into(), numbers.kernel),
             (report_writer.into(), numbers.report),
         ];
-        descriptors.extend(unikernel.initrd.map(|(file, _)| (OwnedFd::from(file), numbers.initrd)));
+        descriptors.extend(unikernel.initrd.map(|file| (OwnedFd::from(file), numbers.initrd)));
+        let life = life_file(self.directory)?;
         let chronicle = Chronicle {
-            life: life_file(self.directory)?,
+            cgroup: self.cgroup,
+            oom_counter: RefCell::new(life.try_clone().map_err(channel("life file's descriptor"))?.into()),
+            life,
             report: File::from(OwnedFd::from(report)),
             kernel: unikernel.kernel,
-            oom_counter: cgroup.oom_counter(),
             launch: self.launch,
         };
-        let hostname = self.bundle.spec.hostname().clone().unwrap_or_else(|| HOST_NAME.to_owned());
+        let given = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+        let hostname = given(self.bundle.spec.hostname())
+            .or_else(|| matches!(namespaces.uts, Namespace::New).then(|| HOST_NAME.to_owned()));
+        let domain_name = given(self.bundle.spec.domainname());
         let holding = Holding {
             namespaces,
-            user_maps,
             cgroup,
             terminal: self.terminal()?,
+            domain_name: domain_name.as_deref(),
+            parameters,
             limits: limits::rlimits(self.process.rlimits().as_deref().unwrap_or_default()),
             oom_score_adj: self.process.oom_score_adj(),
             listener: listener(self.directory)?,
             kept: chronicle.descriptors(),
+            // No device yet whose other end an engine makes between here and the start.
+            handed_at_start: Vec::new(),
             witness: &chronicle,
         };
-        let spec =
-            runu_sandbox::Spec { argv: self.launch.argv, descriptors, hostname: &hostname, cgroup: None };
+        let spec = runu_sandbox::Spec {
+            argv: self.launch.argv,
+            descriptors,
+            hostname: hostname.as_deref(),
+            cgroup: None,
+        };
         let placed = runu_sandbox::create(spec, holding)?;
         let pid = placed.pid();
         self.run_create_hooks(record, pid)?;
-        let ready = placed.furnish()?;
+        let ready = placed.furnish().map_err(|error| named(error, &asked))?;
         let start = runu_sandbox::started_at(pid)
             .ok_or(ContainerError::Sandbox(SandboxError::Silent { status: -1 }))?;
         record.init = Some((pid, start));
@@ -174,9 +228,9 @@ impl Making<'_> {
         // runtime-tools and runc agree on `creating` here, and on the process id being there.
         let state = crate::lifecycle::state_json(record, Status::Creating, Some(pid), None);
         let list = |list: &Option<Vec<_>>| list.clone().unwrap_or_default();
-        hooks::run("prestart", &list(hooks.prestart()), &state, None)?;
-        hooks::run("createRuntime", &list(hooks.create_runtime()), &state, None)?;
-        hooks::run("createContainer", &list(hooks.create_container()), &state, Some(pid))
+        hooks::run("prestart", &list(hooks.prestart()), &state, Place::Here)?;
+        hooks::run("createRuntime", &list(hooks.create_runtime()), &state, Place::Here)?;
+        hooks::run("createContainer", &list(hooks.create_container()), &state, Place::Beside(pid))
     }
 
     /// The container's end of a terminal, if it is to have one; ours is on its way to the engine.
@@ -192,21 +246,46 @@ impl Making<'_> {
 
 /// Refuses what a unikernel's container cannot have.
 fn check_supported(spec: &Spec) -> Result<(), ContainerError> {
-    let volume = spec.mounts().iter().flatten().find(|mount| !workload::is_ignored(mount));
+    let volume = spec.mounts().iter().flatten().find(|mount| !is_ignored(mount));
     if let Some(mount) = volume {
         return Err(ContainerError::Unsupported {
             what: format!("the volume `{}`", mount.destination().display()),
             why: "its kernel can reach no file system of the host yet",
         });
     }
-    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.start_container().as_ref());
-    if hooks.is_some_and(|hooks| !hooks.is_empty()) {
-        return Err(ContainerError::Unsupported {
-            what: "a startContainer hook".to_owned(),
-            why: "its root is empty, so no program can run in it",
-        });
+    check_linux(spec)
+}
+
+/// What is asked of the host beside the program's confinement, and would be missed outside of it.
+fn check_linux(spec: &Spec) -> Result<(), ContainerError> {
+    let Some(linux) = spec.linux() else { return Ok(()) };
+    let moves_devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
+    let listens = linux.seccomp().as_ref().is_some_and(|seccomp| seccomp.listener_path().is_some());
+    let asked = [
+        (moves_devices, "`linux.netDevices`", "it is given no device of the host yet"),
+        (
+            linux.memory_policy().is_some(),
+            "`linux.memoryPolicy`",
+            "its memory can be kept to nodes with cpuset alone",
+        ),
+        (linux.intel_rdt().is_some(), "`linux.intelRdt`", "it is put into no class of caches yet"),
+        (listens, "`linux.seccomp.listenerPath`", "it makes no system calls that somebody could be told of"),
+    ];
+    match asked.into_iter().find(|(is_asked, ..)| *is_asked) {
+        Some((_, what, why)) => Err(ContainerError::Unsupported { what: what.to_owned(), why }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// The error with the name of the parameter that it is about, if it is about one.
+fn named(error: SandboxError, parameters: &[String]) -> ContainerError {
+    match error {
+        SandboxError::Parameter { number, source } => {
+            let name = usize::try_from(number).ok().and_then(|number| parameters.get(number)).cloned();
+            ContainerError::ParameterRefused { name: name.unwrap_or_default(), source }
+        }
+        error => error.into(),
+    }
 }
 
 fn check_terminal(process: &Process, flags: &CreateFlags) -> Result<(), ContainerError> {
@@ -221,55 +300,16 @@ fn check_terminal(process: &Process, flags: &CreateFlags) -> Result<(), Containe
     }
 }
 
-/// Words and memory of the guest, as a plan.
-fn plan(unikernel: &Unikernel, spec: &Spec) -> Result<Plan, ContainerError> {
-    let words = runu_guest::command_line(&unikernel.guest, &unikernel.invocation)
-        .map_err(ContainerError::CommandLine)?;
-    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-    let limit = limits::resources(resources).memory_max.and_then(|limit| u64::try_from(limit).ok());
-    let size = unikernel.initrd.as_ref().map(|(_, size)| *size);
-    runu_guest::plan(&unikernel.guest, words, guest_memory(limit), size).map_err(ContainerError::Plan)
-}
-
-/// Memory of the guest in a container that may use `limit` bytes: what is left when the monitor has its share.
-fn guest_memory(limit: Option<u64>) -> Bytes {
-    const PAGE: u64 = 4096;
-    /// The most that kernels of these kinds use (LIMITATIONS.md).
-    const MOST: u64 = 3 << 30;
-    let Some(limit) = limit else { return MEMORY };
-    let (part, most) = MEMORY_THAT_GROWS;
-    let beside = MEMORY_BESIDE_GUEST.0 + (limit / part).min(most.0);
-    let rest = limit.saturating_sub(beside).min(MOST);
-    Bytes(rest - rest % PAGE)
-}
-
-/// Path of the control group.
-fn cgroup_path(spec: &Spec, id: &ContainerId, systemd: bool) -> String {
+/// The control group's name.
+fn cgroup_name(spec: &Spec, id: &ContainerId, systemd: bool) -> Result<CgroupName, ContainerError> {
     let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
     let path = path.map(|path| path.to_string_lossy().into_owned()).filter(|path| !path.is_empty());
-    match path {
-        None => format!("/runu/{id}"),
-        Some(path) if systemd => systemd_path(&path).unwrap_or(path),
-        Some(path) => path,
+    match (path, systemd) {
+        (None, true) => Ok(CgroupName::systemd(&format!(":runu:{id}"))?),
+        (Some(path), true) => Ok(CgroupName::systemd(&path)?),
+        (None, false) => Ok(CgroupName::plain(format!("/runu/{id}"))),
+        (Some(path), false) => Ok(CgroupName::plain(path)),
     }
-}
-
-/// Where systemd has the control group of a scope `SLICE:PREFIX:NAME`: a slice lies inside those that its name begins
-/// with (systemd.slice(5)).
-fn systemd_path(text: &str) -> Option<String> {
-    let mut parts = text.splitn(3, ':');
-    let (slice, prefix, name) = (parts.next()?, parts.next()?, parts.next()?);
-    let slice = if slice.is_empty() { "system.slice" } else { slice };
-    let stem = slice.strip_suffix(".slice")?;
-    let mut path = String::new();
-    if stem != "-" {
-        let ends = stem.match_indices('-').map(|(at, _)| at).chain([stem.len()]);
-        for end in ends {
-            path.push_str(&format!("/{}.slice", stem.get(..end)?));
-        }
-    }
-    let unit = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}-{name}") };
-    Some(format!("{path}/{unit}.scope"))
 }
 
 /// This process.
@@ -280,8 +320,16 @@ fn ourselves() -> (i32, u64) {
 
 fn life_file(directory: &Path) -> Result<File, ContainerError> {
     let path = directory.join(LIFE);
-    let opened = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path);
-    opened.map_err(state("make", &path))
+    let make = || {
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
+        // Room for all that will be written: on a disk that is full by then the container would not seem to have started.
+        match rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, LIFE_MAX) {
+            // Not every file system can promise room.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(file),
+            Err(errno) => Err(errno.into()),
+        }
+    };
+    make().map_err(state("make", &path))
 }
 
 fn listener(directory: &Path) -> Result<OwnedFd, ContainerError> {
@@ -314,25 +362,4 @@ fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn channel(what: &'static str) -> impl Fn(io::Error) -> ContainerError {
     move |source| ContainerError::Channel { what, source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_limit_less_the_monitors_share_is_the_guests_memory() {
-        assert_eq!(guest_memory(Some(64 << 20)), Bytes::mib(57));
-        assert_eq!(guest_memory(None), Bytes::mib(64));
-        assert_eq!(guest_memory(Some(4096)), Bytes(0));
-        assert_eq!(guest_memory(Some(u64::MAX)), Bytes::mib(3 << 10));
-    }
-
-    #[test]
-    fn scope_of_systemd_lies_in_all_slices_of_its_name() {
-        assert_eq!(systemd_path("system.slice:docker:17").as_deref(), Some("/system.slice/docker-17.scope"));
-        assert_eq!(systemd_path("a-b.slice:cri:1").as_deref(), Some("/a.slice/a-b.slice/cri-1.scope"));
-        assert_eq!(systemd_path("-.slice::x").as_deref(), Some("/x.scope"));
-        assert_eq!(systemd_path("/docker/17"), None);
-    }
 }

@@ -5,7 +5,11 @@
 
 use std::{
     ffi::{CString, OsStr, OsString},
-    os::unix::ffi::{OsStrExt, OsStringExt},
+    fs,
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::MetadataExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -21,6 +25,9 @@ pub enum DelegateError {
     /// No runtime is installed.
     #[error("this is an ordinary container, and no runtime for those is installed")]
     None,
+    /// The one that the operator chose is not installed.
+    #[error("this is an ordinary container, and the runtime `{}` for those is not installed", .0.display())]
+    Chosen(PathBuf),
     /// It cannot be run.
     #[error("cannot run `{}`", .path.display())]
     Exec {
@@ -40,7 +47,14 @@ impl Blamed for DelegateError {
     }
 
     fn hint(&self) -> Option<String> {
-        matches!(self, DelegateError::None).then(|| "install runc or crun".to_owned())
+        match self {
+            DelegateError::None => Some("install runc or crun".to_owned()),
+            DelegateError::Chosen(_) => Some(format!(
+                "install it, or name another in {} under [ordinary] runtime",
+                crate::config::DEFAULT_PATH
+            )),
+            DelegateError::Exec { .. } | DelegateError::Nul => None,
+        }
     }
 }
 
@@ -52,20 +66,32 @@ pub struct Runtime(PathBuf);
 const PLACES: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 impl Runtime {
-    /// The one that is installed: runc, else crun.
+    /// The one that the operator chose, by a name to be looked for or an absolute path; else runc or crun, whichever is
+    /// installed.
     ///
     /// # Errors
-    /// Neither is.
-    pub fn find() -> Result<Self, DelegateError> {
+    /// It is not installed.
+    pub fn find(choice: Option<&Path>) -> Result<Self, DelegateError> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders: Vec<PathBuf> =
             std::env::split_paths(&path).chain(PLACES.iter().map(PathBuf::from)).collect();
-        let candidates =
-            ["runc", "crun"].iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+        let names = choice.map_or_else(|| vec![Path::new("runc"), Path::new("crun")], |choice| vec![choice]);
+        // Joined to a folder, an absolute path stays what it is.
+        let candidates = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+        // Some give this program the name of the other, so that an engine takes it for it.
+        let ours = fs::metadata("/proc/self/exe").map(|ours| (ours.dev(), ours.ino()));
+        let is_other = |path: &PathBuf| match (fs::metadata(path), &ours) {
+            (Ok(found), Ok(ours)) => (found.dev(), found.ino()) != *ours,
+            _ => true,
+        };
         let mut found = candidates
             .filter(|path| path.is_absolute())
+            .filter(is_other)
             .filter(|path| path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok());
-        found.next().map(Runtime).ok_or(DelegateError::None)
+        found.next().map(Runtime).ok_or_else(|| match choice {
+            None => DelegateError::None,
+            Some(choice) => DelegateError::Chosen(choice.to_path_buf()),
+        })
     }
 
     /// Its executable.
@@ -105,6 +131,9 @@ impl Delegate<'_> {
 /// Global flags that take a value as the next word. The first word that is neither flag nor value is the verb.
 const WITH_VALUE: &[&str] = &["--root", "--log", "--log-format", "--criu", "--rootless", "--cgroup-manager"];
 
+/// Global flags that are for us alone.
+const OURS: &[&str] = &["--root", "--config"];
+
 /// The words for the runtime: as we got them, but with its own state directory. `words` is what follows our name.
 fn argv(program: &Path, root: &Path, words: &[OsString]) -> Vec<OsString> {
     let mut argv = vec![program.as_os_str().to_owned(), "--root".into(), root.as_os_str().to_owned()];
@@ -115,7 +144,7 @@ fn argv(program: &Path, root: &Path, words: &[OsString]) -> Vec<OsString> {
             argv.push(word.clone());
             break;
         }
-        if is_flag(word, "--root") {
+        if OURS.iter().any(|flag| is_flag(word, flag)) {
             if !text.contains(&b'=') {
                 rest.next();
             }
@@ -160,6 +189,22 @@ mod tests {
             told(&["--root=/r", "exec", "id", "ls", "--root", "x"]),
             "/runc --root /r/containers exec id ls --root x"
         );
+    }
+
+    #[test]
+    fn flag_for_us_alone_is_not_handed_on() {
+        for words in [&["--config", "c.toml", "state", "id"][..], &["--config=c.toml", "state", "id"]] {
+            assert_eq!(told(words), "/runc --root /r/containers state id");
+        }
+    }
+
+    #[test]
+    fn runtime_that_the_operator_chose_is_the_only_one() {
+        let chosen = Path::new("/bin/sh");
+        assert_eq!(Runtime::find(Some(chosen)).unwrap().path(), chosen);
+        assert!(Runtime::find(Some(Path::new("sh"))).unwrap().path().ends_with("sh"));
+        let missing = Runtime::find(Some(Path::new("no-such-runtime"))).unwrap_err();
+        assert!(matches!(missing, DelegateError::Chosen(_)), "{missing}");
     }
 
     #[test]

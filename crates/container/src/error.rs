@@ -6,12 +6,12 @@
 
 use std::{io, path::PathBuf};
 
-use runu_core::{Blame, Blamed, Printable};
+use runu_core::{Blame, Blamed, Bytes, Printable};
 use runu_guest::{CommandLineError, DetectError, PlanError};
 use runu_sandbox::{ContainerCgroupError, SandboxError, StartError, TerminalError};
 use rustix::io::Errno;
 
-use crate::record::Status;
+use crate::{AnnotationError, MemoryError, UruncError, record::Status};
 
 /// Why something cannot be done with a container.
 #[derive(Debug, thiserror::Error)]
@@ -53,16 +53,16 @@ pub enum ContainerError {
         /// Why it cannot be had.
         why: &'static str,
     },
-    /// The file that an image names as its kernel is not there.
-    #[error("the kernel `{}` of the image cannot be opened", .path.display())]
-    NoKernel {
+    /// A file that an image or an annotation names is not there.
+    #[error("`{}` of the image cannot be opened", Printable(.path.as_os_str().as_encoded_bytes()))]
+    NoFile {
         /// Where, in the image.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
     },
     /// The file that an image names as its kernel is none.
-    #[error("`{}` of the image is not a kernel that runu can run", .path.display())]
+    #[error("`{}` of the image is not a kernel that runu can run", Printable(.path.as_os_str().as_encoded_bytes()))]
     Kernel {
         /// Where, in the image.
         path: PathBuf,
@@ -70,14 +70,43 @@ pub enum ContainerError {
         source: DetectError,
     },
     /// No monitor runs it.
-    #[error("no monitor can run this kernel: {0}")]
+    #[error("no monitor runs this kernel: {0}")]
     Monitor(String),
-    /// `/urunc.json` is malformed.
-    #[error("`/urunc.json` of the image is malformed: {0}")]
-    Urunc(&'static str),
+    /// What urunc's tools wrote about the image is malformed.
+    #[error("the image is badly described by {path}")]
+    Urunc {
+        /// Where it stands.
+        path: &'static str,
+        /// What is wrong with it.
+        source: UruncError,
+    },
+    /// An annotation of ours.
+    #[error("the annotation `{name}` cannot be obeyed")]
+    Annotation {
+        /// Its name, safe to print.
+        name: String,
+        /// Why not.
+        source: AnnotationError,
+    },
+    /// A text of the environment is no variable.
+    #[error("the environment holds `{}`, which has no `=`", Printable(.0.as_bytes()))]
+    Variable(String),
     /// The words do not fit into the guest's command line.
     #[error("the guest cannot be given its arguments")]
     CommandLine(#[source] CommandLineError),
+    /// The memory that was asked for cannot be had.
+    #[error("the guest cannot be given its memory")]
+    Memory(#[from] MemoryError),
+    /// The limit leaves too little.
+    #[error("the container's memory limit of {limit} leaves too little to the guest: {memory}")]
+    Limit {
+        /// The limit.
+        limit: Bytes,
+        /// What it leaves.
+        memory: Bytes,
+        /// What that is too little for.
+        source: PlanError,
+    },
     /// The guest does not fit into its memory.
     #[error("the guest cannot be given its memory")]
     Plan(#[source] PlanError),
@@ -112,7 +141,7 @@ pub enum ContainerError {
     #[error("cannot start the container")]
     Start(#[source] StartError),
     /// `start` in another status than created.
-    #[error("cannot start a container in the `{0}` state")]
+    #[error("{}", not_created(*.0))]
     NotCreated(Status),
     /// `kill`, `pause` and so on of a container that has ended.
     #[error("container not running")]
@@ -149,18 +178,43 @@ pub enum ContainerError {
         /// What went wrong.
         reason: String,
     },
+    /// A kernel parameter.
+    #[error("cannot set sysctl `{}`: {why}", Printable(.name.as_bytes()))]
+    Parameter {
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A kernel parameter that the kernel refuses.
+    #[error("cannot set sysctl `{}`", Printable(.name.as_bytes()))]
+    ParameterRefused {
+        /// Its name, as a path.
+        name: String,
+        /// What the kernel said.
+        source: Errno,
+    },
     /// A flag does not go with the configuration.
     #[error("{0}")]
     Usage(&'static str),
 }
 
+/// Why a container in that status is not started, in runc's words.
+fn not_created(status: Status) -> String {
+    match status {
+        Status::Running => "cannot start an already running container".to_owned(),
+        Status::Stopped => "cannot start a container that has stopped".to_owned(),
+        status => format!("cannot start a container in the {status} state"),
+    }
+}
+
 impl Blamed for ContainerError {
     fn blame(&self) -> Blame {
         match self {
-            ContainerError::NoKernel { .. } | ContainerError::Kernel { .. } | ContainerError::Urunc(_) => {
-                Blame::Image
-            }
-            ContainerError::Monitor(_) => Blame::Image,
+            ContainerError::NoFile { .. }
+            | ContainerError::Kernel { .. }
+            | ContainerError::Urunc { .. }
+            | ContainerError::Monitor(_) => Blame::Image,
             ContainerError::CommandLine(error) => error.blame(),
             ContainerError::Plan(error) => error.blame(),
             ContainerError::Cgroup(error) => error.blame(),
@@ -176,11 +230,27 @@ impl Blamed for ContainerError {
     fn hint(&self) -> Option<String> {
         match self {
             ContainerError::CommandLine(error) => error.hint(),
-            ContainerError::Plan(PlanError::KernelTooLarge { .. } | PlanError::TooLittleMemory { .. }) => {
+            ContainerError::Limit { .. } => {
                 Some("raise the container's memory limit (docker run --memory)".to_owned())
             }
+            ContainerError::Memory(MemoryError::BeyondLimit { .. }) => {
+                Some("raise the container's memory limit, or ask for less".to_owned())
+            }
+            ContainerError::Plan(
+                PlanError::KernelTooLarge { .. }
+                | PlanError::TooLittleMemory { .. }
+                | PlanError::InitrdTooLarge { .. },
+            ) => Some(
+                "ask for more with the annotation `dev.runu.memory`, or give the container a memory limit"
+                    .to_owned(),
+            ),
+            ContainerError::Plan(PlanError::MemoryNotPages { .. }) => {
+                Some("give the memory in whole MiB, such as 64M".to_owned())
+            }
             ContainerError::Plan(error) => error.hint(),
+            ContainerError::Annotation { source, .. } => source.hint(),
             ContainerError::Kernel { source, .. } => source.hint(),
+            ContainerError::Cgroup(error) => error.hint(),
             ContainerError::Sandbox(error) => error.hint(),
             ContainerError::Exists(_) => Some("delete it, or choose another ID".to_owned()),
             _ => None,

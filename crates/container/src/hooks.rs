@@ -2,34 +2,46 @@
 //! "POSIX-platform Hooks"). They run one after the other, in the order of their list, with the state on standard input.
 
 use std::{
-    io::{Read, Write},
-    os::unix::process::CommandExt,
+    fs::File,
+    io::{self, Seek, Write},
+    os::unix::{fs::FileExt, process::CommandExt},
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
 use oci_spec::runtime::Hook;
+use runu_sandbox::InRoot;
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
+    fs::MemfdFlags,
     process::{Pid, PidfdFlags},
 };
 
 use crate::ContainerError;
 
 /// How much of what a failed hook wrote on standard error is told, in bytes.
-const TOLD: u64 = 2048;
+const TOLD: usize = 2048;
+
+/// Where hooks run.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// Where we are.
+    Here,
+    /// In the namespaces of the process of that id, found by their paths there.
+    Beside(i32),
+    /// In those namespaces too, but as programs of the container's own files and confined as such.
+    Inside(i32, &'a InRoot<'a>),
+}
 
 /// Runs the hooks of one list; the first that fails ends it.
-///
-/// With `beside`, they run in the namespaces of the process of that id, found by their paths there.
 pub(crate) fn run(
     moment: &'static str,
     hooks: &[Hook],
     state: &[u8],
-    beside: Option<i32>,
+    place: Place<'_>,
 ) -> Result<(), ContainerError> {
     for (number, hook) in hooks.iter().enumerate() {
-        run_one(hook, state, beside).map_err(|reason| ContainerError::Hook {
+        run_one(hook, state, place).map_err(|reason| ContainerError::Hook {
             moment,
             number,
             path: hook.path().clone(),
@@ -39,7 +51,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-fn run_one(hook: &Hook, state: &[u8], beside: Option<i32>) -> Result<(), String> {
+fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<(), String> {
     let mut command = Command::new(hook.path());
     // Engines dispatch on the name: docker's network hook is dockerd itself under another one.
     if let Some((name, arguments)) = hook.args().as_deref().and_then(<[String]>::split_first) {
@@ -51,15 +63,23 @@ fn run_one(hook: &Hook, state: &[u8], beside: Option<i32>) -> Result<(), String>
             command.env(name, value);
         }
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    if let Some(pid) = beside {
-        runu_sandbox::run_beside(&mut command, pid).map_err(|errno| errno.to_string())?;
+    // Files and no pipes: a hook that reads nothing, says much or leaves a process behind must not keep us waiting.
+    let memory = || Ok::<File, io::Error>(rustix::fs::memfd_create(c"hook", MemfdFlags::CLOEXEC)?.into());
+    let files = || {
+        let (mut stdin, stderr) = (memory()?, memory()?);
+        stdin.write_all(state)?;
+        stdin.rewind()?;
+        Ok::<_, io::Error>((stdin, stderr.try_clone()?, stderr))
+    };
+    let (stdin, stderr, told) = files().map_err(|error| error.to_string())?;
+    command.stdin(stdin).stdout(Stdio::null()).stderr(stderr);
+    match place {
+        Place::Here => Ok(()),
+        Place::Beside(pid) => runu_sandbox::run_beside(&mut command, pid),
+        Place::Inside(pid, root) => runu_sandbox::run_in_root(&mut command, pid, root),
     }
+    .map_err(|errno| errno.to_string())?;
     let mut child = command.spawn().map_err(|error| error.to_string())?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // One that does not read its state closes the pipe: no failure.
-        let _ = stdin.write_all(state);
-    }
     let timeout =
         hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
     let status = match timeout {
@@ -69,14 +89,9 @@ fn run_one(hook: &Hook, state: &[u8], beside: Option<i32>) -> Result<(), String>
     if status.success() {
         return Ok(());
     }
-    let mut told = Vec::new();
-    // A hook may leave a process behind that holds the pipe open, so only what is there already is read.
-    if let Some(stderr) = child.stderr.take()
-        && rustix::io::ioctl_fionbio(&stderr, true).is_ok()
-    {
-        let _ = stderr.take(TOLD).read_to_end(&mut told);
-    }
-    Err(format!("{status}: {}", String::from_utf8_lossy(&told).trim()))
+    let mut bytes = [0; TOLD];
+    let len = told.read_at(&mut bytes, 0).unwrap_or(0);
+    Err(format!("{status}: {}", String::from_utf8_lossy(bytes.get(..len).unwrap_or_default()).trim()))
 }
 
 /// Waits for the end of a child, which is killed when it takes too long.
@@ -109,7 +124,7 @@ mod tests {
         let json =
             serde_json::json!({"path": "/bin/sh", "args": ["name", "-c", script, "zero"], "env": ["A=b"]});
 
-        run("prestart", &[hook(&json.to_string())], b"{}", None).unwrap();
+        run("prestart", &[hook(&json.to_string())], b"{}", Place::Here).unwrap();
 
         assert_eq!(std::fs::read_to_string(file).unwrap(), "{}|zero|b|");
     }
@@ -117,14 +132,20 @@ mod tests {
     #[test]
     fn hook_that_fails_is_told_with_what_it_wrote() {
         let json = r#"{"path":"/bin/sh","args":["sh","-c","echo no luck >&2; exit 3"]}"#;
-        let error = run("createRuntime", &[hook(json)], b"", None).unwrap_err().to_string();
+        let error = run("createRuntime", &[hook(json)], b"", Place::Here).unwrap_err().to_string();
         assert!(error.contains("createRuntime hook #0") && error.contains("no luck"), "{error}");
+    }
+
+    #[test]
+    fn hook_that_reads_nothing_and_says_much_is_not_waited_for() {
+        let json = r#"{"path":"/bin/sh","args":["sh","-c","head -c 1000000 /dev/zero >&2"]}"#;
+        run("prestart", &[hook(json)], &vec![b' '; 1 << 20], Place::Here).unwrap();
     }
 
     #[test]
     fn hook_that_outlives_its_timeout_is_killed() {
         let json = r#"{"path":"/bin/sh","args":["sh","-c","exec sleep 1000"],"timeout":1}"#;
-        let error = run("poststart", &[hook(json)], b"", None).unwrap_err().to_string();
+        let error = run("poststart", &[hook(json)], b"", Place::Here).unwrap_err().to_string();
         assert!(error.contains("longer than 1 second"), "{error}");
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! bundle ── Bundle::open ──► config.json, root file system
-//!        ── detect ────────► Workload::Unikernel (kernel, initrd, words)  or  Workload::Ordinary ──► Delegate
-//!        ── create ────────► plan, sandbox that waits, state directory
+//!        ── detect ────────► Workload::Unikernel (kernel, initrd, image)  or  Workload::Ordinary ──► Delegate
+//!        ── plan ──────────► what to boot and how, as pure data
+//!        ── create ────────► sandbox that waits, state directory
 //!        ── start, kill, delete … by id
 //! ```
 //!
@@ -16,33 +17,47 @@
 //! Architecture invariant: no daemon. Whatever outlives a call is in the container's state directory, its sandbox and its
 //! control group, and `delete` removes all three.
 
+mod annotations;
 mod bundle;
+mod config;
 mod create;
 mod delegate;
 mod error;
 mod example;
 mod features;
+mod guest_memory;
 mod hooks;
 mod id;
 mod lifecycle;
 mod limits;
+mod lock;
+mod mounts;
 mod namespaces;
+mod parameters;
+mod policy;
 mod record;
 mod rootfs;
 mod time;
 mod witness;
+mod words;
 mod workload;
 
+pub use annotations::{AnnotationError, Wishes};
 pub use bundle::Bundle;
+pub use config::{
+    Annotations, Config, ConfigError, DEFAULT_PATH, GuestDefaults, Isolation, Mistake, Monitors, Ordinary,
+};
 pub use create::{CreateFlags, create};
 pub use delegate::{Delegate, DelegateError, Runtime};
 pub use error::ContainerError;
 pub use example::example;
 pub use features::features;
+pub use guest_memory::MemoryError;
 pub use id::ContainerId;
 pub use lifecycle::{Container, DeleteOutcome, delete, parse_signal};
 pub use limits::{ResourcesError, resources_from_json};
+pub use policy::{Image, plan};
 pub use record::{Owner, Record, Root, Status};
 pub use time::rfc3339_now;
-pub use witness::{Conclusion, Launch, Numbers};
-pub use workload::{Unikernel, Workload, detect};
+pub use witness::{Conclusion, Fits, Launch, Numbers};
+pub use workload::{Convention, Unikernel, UruncError, Workload, detect};

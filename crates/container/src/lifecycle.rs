@@ -1,16 +1,24 @@
 //! What can be done with a container that exists: `state`, `start`, `kill`, `delete`, `pause` and their kin.
 
-use std::{fs, os::fd::AsFd, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
 
 use oci_spec::runtime::Hook;
-use runu_sandbox::{ContainerCgroup, Resources, Usage};
+use runu_sandbox::{ContainerCgroup, InRoot, Resources, StartError, Usage};
 use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
 };
+use serde::Serialize;
 
 use crate::{
-    ContainerError, ContainerId, Record, Root, Status, hooks,
+    ContainerError, ContainerId, Record, Root, Status,
+    hooks::{self, Place},
+    lock::Lockable,
     record::{LIFE, START, state},
     witness::{Event, events},
 };
@@ -49,6 +57,11 @@ impl Container {
         Ok(Container { directory, record })
     }
 
+    /// The container that this process has made, as far as it got.
+    pub(crate) fn of(directory: PathBuf, record: Record) -> Self {
+        Container { directory, record: Some(record) }
+    }
+
     /// What is written down about it.
     #[must_use]
     pub fn record(&self) -> Option<&Record> {
@@ -60,15 +73,16 @@ impl Container {
     pub fn status(&self) -> Status {
         let alive = |(pid, start): (i32, u64)| runu_sandbox::exists_since(pid, start);
         match &self.record {
+            None if is_locked(&self.directory) => Status::Creating,
             None => Status::Stopped,
             Some(Record { init: None, maker, .. }) if alive(*maker) => Status::Creating,
             Some(Record { init: Some(init), .. }) if alive(*init) => {
-                if !self.events().contains(&Event::Started) {
-                    Status::Created
-                } else if self.cgroup().is_some_and(|cgroup| cgroup.is_frozen()) {
+                if self.cgroup().is_some_and(|cgroup| cgroup.is_frozen()) {
                     Status::Paused
-                } else {
+                } else if self.events().contains(&Event::Started) {
                     Status::Running
+                } else {
+                    Status::Created
                 }
             }
             Some(_) => Status::Stopped,
@@ -82,7 +96,7 @@ impl Container {
     /// Its control group, as far as it exists.
     #[must_use]
     pub fn cgroup(&self) -> Option<ContainerCgroup> {
-        ContainerCgroup::find(&self.record.as_ref()?.cgroup).ok()
+        ContainerCgroup::find(self.record.as_ref()?.cgroup.as_ref()?).ok()
     }
 
     /// Its first process, unless it has ended.
@@ -95,7 +109,9 @@ impl Container {
     /// The state as engines read it (runtime-spec, runtime.md, "State").
     #[must_use]
     pub fn state_json(&self) -> Vec<u8> {
-        let Some(record) = &self.record else { return b"{}".to_vec() };
+        let Some(record) = &self.record else {
+            return state_json(&Record::unwritten(&self.directory), self.status(), None, None);
+        };
         let end = self.events().into_iter().find_map(|event| match event {
             Event::Ended { summary, .. } => Some(summary),
             Event::Started => None,
@@ -106,7 +122,7 @@ impl Container {
     /// Starts its guest.
     ///
     /// # Errors
-    /// It is not waiting for that, its process cannot be run, or a poststart hook fails, which ends it.
+    /// It is not waiting for that, its process cannot be run, or a hook of the start fails, which ends it.
     pub fn start(&self) -> Result<(), ContainerError> {
         let status = self.status();
         if status != Status::Created {
@@ -115,12 +131,36 @@ impl Container {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(&self.directory, flags, Mode::empty())
             .map_err(|errno| state("open", &self.directory)(errno.into()))?;
-        runu_sandbox::start(directory.as_fd(), START).map_err(ContainerError::Start)?;
-        let result = self.run_hooks("poststart", |hooks| hooks.poststart().clone());
-        if result.is_err() {
+        let result = self.run_start_hooks().and_then(|()| {
+            runu_sandbox::start(directory.as_fd(), START, &[]).map_err(|error| {
+                match (error, self.status()) {
+                    // Somebody else's start or end came first.
+                    (StartError::NotWaiting(_) | StartError::Ended, status) if status != Status::Created => {
+                        ContainerError::NotCreated(status)
+                    }
+                    (error, _) => ContainerError::Start(error),
+                }
+            })?;
+            self.run_hooks("poststart", |hooks| hooks.poststart().clone())
+        });
+        if matches!(result, Err(ContainerError::Hook { .. })) {
             let _ = self.kill(libc::SIGKILL, false);
         }
         result
+    }
+
+    /// Runs the hooks that are programs of the image. No program of the image runs for a unikernel otherwise, so these are
+    /// confined: to its namespaces and control group, to its files, and without any privilege.
+    fn run_start_hooks(&self) -> Result<(), ContainerError> {
+        let Some(record) = &self.record else { return Ok(()) };
+        let hooks =
+            record.hooks.as_ref().and_then(|hooks| hooks.start_container().clone()).unwrap_or_default();
+        let (Some(pid), Some(cgroup), false) = (self.pid(), self.cgroup(), hooks.is_empty()) else {
+            return Ok(());
+        };
+        let (uid, gid) = record.user;
+        let place = InRoot { root: &record.rootfs, read_only: record.read_only, cgroup: &cgroup, uid, gid };
+        hooks::run("startContainer", &hooks, &self.state_json(), Place::Inside(pid, &place))
     }
 
     /// Sends a signal to its first process, with `all` to everything in it.
@@ -139,7 +179,15 @@ impl Container {
             return Ok(());
         }
         match sent {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                // What is stopped for a while does not even die (cgroup-v1 freezer-subsystem.txt).
+                if signal == libc::SIGKILL
+                    && let Some(cgroup) = self.cgroup().filter(ContainerCgroup::is_frozen)
+                {
+                    cgroup.freeze(false)?;
+                }
+                Ok(())
+            }
             Err(Errno::SRCH) => Err(ContainerError::NotRunning),
             Err(errno) => Err(ContainerError::Kill(errno)),
         }
@@ -148,10 +196,10 @@ impl Container {
     /// Stops everything in it for a while.
     ///
     /// # Errors
-    /// It is not running, or there is no freezer.
+    /// It has ended or is stopped already, or there is no freezer.
     pub fn pause(&self) -> Result<(), ContainerError> {
         match self.status() {
-            Status::Running => Ok(self.living_cgroup()?.freeze(true)?),
+            Status::Created | Status::Running => Ok(self.living_cgroup()?.freeze(true)?),
             _ => Err(ContainerError::NotRunning),
         }
     }
@@ -175,20 +223,23 @@ impl Container {
         Ok(self.living_cgroup()?.limit(limits)?)
     }
 
-    /// Process ids of everything in it.
-    ///
-    /// # Errors
-    /// It has ended.
-    pub fn processes(&self) -> Result<Vec<i32>, ContainerError> {
-        Ok(self.living_cgroup()?.processes())
+    /// Process ids of everything in it; none when it has ended.
+    #[must_use]
+    pub fn processes(&self) -> Vec<i32> {
+        self.living_cgroup().map_or_else(|_| Vec::new(), |cgroup| cgroup.processes())
     }
 
-    /// What it uses.
-    ///
-    /// # Errors
-    /// It has ended.
-    pub fn usage(&self) -> Result<Usage, ContainerError> {
-        Ok(self.living_cgroup()?.usage())
+    /// What it uses; none when it has ended.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.living_cgroup().ok().map(|cgroup| cgroup.usage())
+    }
+
+    /// How many of its processes the kernel has killed for want of memory.
+    #[must_use]
+    pub fn oom_kills(&self) -> u64 {
+        let counter = self.cgroup().and_then(|cgroup| cgroup.oom_counter());
+        counter.map_or(0, |counter| ContainerCgroup::oom_kills(&counter))
     }
 
     /// Waits for its end, at most that many milliseconds; whether it ended.
@@ -215,15 +266,15 @@ impl Container {
         if hooks.is_empty() {
             return Ok(());
         }
-        hooks::run(moment, &hooks, &self.state_json(), None)
+        hooks::run(moment, &hooks, &self.state_json(), Place::Here)
     }
 
     /// Ends it if it has not ended, and removes all of it. Hooks of its end run; one that fails is passed over
-    /// (runtime-spec, config.md, "Poststop").
+    /// (runtime-spec, config.md, "Poststop"). The caller holds its lock.
     ///
     /// # Errors
     /// It does not end, or something cannot be removed.
-    pub fn destroy(self) -> Result<(), ContainerError> {
+    pub(crate) fn destroy(self) -> Result<(), ContainerError> {
         let living = self.record.as_ref().and_then(|record| record.init);
         if let Some((pid, start)) = living
             && runu_sandbox::exists_since(pid, start)
@@ -244,10 +295,19 @@ impl Container {
         let stopped = self.state_json();
         for hook in hooks.and_then(|hooks| hooks.poststop().clone()).unwrap_or_default() {
             // The others run all the same.
-            let _ = hooks::run("poststop", &[hook], &stopped, None);
+            let _ = hooks::run("poststop", &[hook], &stopped, Place::Here);
         }
-        fs::remove_dir_all(&self.directory).map_err(state("remove", &self.directory))
+        match fs::remove_dir_all(&self.directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(state("remove", &self.directory)(error))
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+fn is_locked(directory: &Path) -> bool {
+    Lockable::open(directory).ok().flatten().is_some_and(|directory| directory.is_locked())
 }
 
 /// Deletes the container of that id: one that has ended or was never started, with `force` any.
@@ -255,37 +315,93 @@ impl Container {
 /// # Errors
 /// There is none (unless `force`), it runs (unless `force`), or something cannot be removed.
 pub fn delete(root: &Root, id: &ContainerId, force: bool) -> Result<DeleteOutcome, ContainerError> {
+    let absent = || match force {
+        true => Ok(DeleteOutcome::Absent),
+        false => Err(ContainerError::DoesNotExist(id.to_string())),
+    };
+    let directory = root.directory(id);
+    let Some(lockable) = Lockable::open(&directory)? else { return absent() };
+    if lockable.is_locked() {
+        interrupt_making(&directory, id, force)?;
+    }
+    let Some(lock) = lockable.lock()? else { return absent() };
     let container = match Container::load(root, id) {
-        Err(ContainerError::DoesNotExist(_)) if force => return Ok(DeleteOutcome::Absent),
         // Unreadable: its directory can still be removed.
-        Err(ContainerError::State { .. }) if force => {
-            Container { directory: root.directory(id), record: None }
-        }
+        Err(ContainerError::State { .. }) if force => Container { directory, record: None },
         loaded => loaded?,
     };
     match container.status() {
         Status::Stopped | Status::Created => {}
+        // It is us who hold the lock: its maker died before it wrote anything.
+        Status::Creating if container.record.is_none() => {}
         _ if force => {}
         status => return Err(ContainerError::NotStopped { id: id.to_string(), status }),
     }
-    container.destroy().map(|()| DeleteOutcome::Deleted)
+    container.destroy()?;
+    drop(lock);
+    Ok(DeleteOutcome::Deleted)
+}
+
+/// Kills the process that makes a container, which may wait for a hook for ever. Whoever deletes it holds the lock not
+/// for long.
+fn interrupt_making(directory: &Path, id: &ContainerId, force: bool) -> Result<(), ContainerError> {
+    /// Between taking the lock and writing down who has it, a maker needs its turn on a processor and no more than that.
+    const TURNS: u32 = 100_000;
+    for _ in 0..TURNS {
+        if let Ok(Some(record)) = Record::load(directory) {
+            let (pid, start) = record.maker;
+            if record.init.is_some() || !runu_sandbox::exists_since(pid, start) {
+                return Ok(());
+            }
+            if !force {
+                return Err(ContainerError::NotStopped { id: id.to_string(), status: Status::Creating });
+            }
+            // Fails only if it has ended by itself.
+            let _ = runu_sandbox::signal(pid, start, libc::SIGKILL);
+            return match runu_sandbox::wait_for_end(pid, start, PATIENCE_MS) {
+                true => Ok(()),
+                false => Err(ContainerError::WillNotEnd(id.to_string())),
+            };
+        }
+        if !is_locked(directory) {
+            return Ok(());
+        }
+        rustix::thread::sched_yield();
+    }
+    Ok(())
+}
+
+/// The state as engines read it, with the names and in the order of runc.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct State<'a> {
+    oci_version: &'a str,
+    id: &'a str,
+    pid: i32,
+    status: Status,
+    bundle: &'a Path,
+    rootfs: &'a Path,
+    created: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    owner: &'a str,
 }
 
 /// The state as JSON.
 pub(crate) fn state_json(record: &Record, status: Status, pid: Option<i32>, end: Option<String>) -> Vec<u8> {
     let mut annotations = record.annotations.clone();
     annotations.extend(end.map(|end| ("dev.runu.end".to_owned(), end)));
-    let json = serde_json::json!({
-        "ociVersion": record.oci_version,
-        "id": record.id,
-        "pid": pid.unwrap_or(0),
-        "status": status,
-        "bundle": record.bundle,
-        "rootfs": record.rootfs,
-        "created": record.created,
-        "annotations": annotations,
-        "owner": "",
-    });
+    let json = State {
+        oci_version: &record.oci_version,
+        id: &record.id,
+        pid: pid.unwrap_or(0),
+        status,
+        bundle: &record.bundle,
+        rootfs: &record.rootfs,
+        created: &record.created,
+        annotations,
+        owner: "",
+    };
     let mut text = serde_json::to_vec_pretty(&json).unwrap_or_default();
     text.push(b'\n');
     text
@@ -333,7 +449,8 @@ pub fn parse_signal(text: &str) -> Result<i32, ContainerError> {
     ];
     let unknown = || ContainerError::Signal(text.to_owned());
     if let Ok(number) = text.parse::<i32>() {
-        return if runu_sandbox::is_signal(number) { Ok(number) } else { Err(unknown()) };
+        // Zero only asks whether there is somebody (kill(2)).
+        return if number == 0 || runu_sandbox::is_signal(number) { Ok(number) } else { Err(unknown()) };
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -354,12 +471,13 @@ mod tests {
         for text in ["15", "TERM", "SIGTERM", "term", "sigterm"] {
             assert_eq!(parse_signal(text).unwrap(), libc::SIGTERM, "{text}");
         }
+        assert_eq!(parse_signal("0").unwrap(), 0);
         assert_eq!(parse_signal("RTMIN+3").unwrap(), 37);
     }
 
     #[test]
     fn signal_that_is_none_is_refused() {
-        for text in ["", "0", "65", "-1", "SIG", "TERMX", "RTMIN+99", "99999999999"] {
+        for text in ["", "65", "-1", "SIG", "TERMX", "RTMIN+99", "99999999999"] {
             assert!(parse_signal(text).is_err(), "{text}");
         }
     }

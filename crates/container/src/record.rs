@@ -15,9 +15,10 @@ use std::{
 };
 
 use oci_spec::runtime::Hooks;
+use runu_sandbox::CgroupName;
 use serde::{Deserialize, Serialize};
 
-use crate::{ContainerError, ContainerId};
+use crate::{ContainerError, ContainerId, lock::Lock};
 
 /// The directory that holds the state of all containers.
 #[derive(Clone, Debug)]
@@ -76,8 +77,8 @@ impl Root {
         ids
     }
 
-    /// Takes an id: makes its directory, which fails if somebody else has it.
-    pub(crate) fn take(&self, id: &ContainerId) -> Result<PathBuf, ContainerError> {
+    /// Takes an id: makes its directory, which fails if somebody else has it, and locks it.
+    pub(crate) fn take(&self, id: &ContainerId) -> Result<(PathBuf, Lock), ContainerError> {
         let exists = || ContainerError::Exists(id.to_string());
         if self.owner(id).is_some() {
             return Err(exists());
@@ -86,8 +87,18 @@ impl Root {
         make(&self.unikernels(), true).map_err(state("make", &self.unikernels()))?;
         let directory = self.directory(id);
         match make(&directory, false) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists()),
-            made => made.map_err(state("make", &directory)).map(|()| directory.clone()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists()),
+            made => made.map_err(state("make", &directory))?,
+        }
+        match Lock::wait(&directory) {
+            Ok(Some(lock)) => Ok((directory, lock)),
+            // Somebody deleted it before it was locked.
+            Ok(None) => Err(ContainerError::DoesNotExist(id.to_string())),
+            Err(error) => {
+                // It is empty and ours; the error to tell is the first one.
+                let _ = fs::remove_dir(&directory);
+                Err(error)
+            }
         }
     }
 }
@@ -112,8 +123,12 @@ pub struct Record {
     pub maker: (i32, u64),
     /// Its first process, and when that was started; none before it is complete.
     pub init: Option<(i32, u64)>,
-    /// Path of its control group.
-    pub cgroup: String,
+    /// Its control group; none where that turned out to be somebody else's.
+    pub cgroup: Option<CgroupName>,
+    /// User and group of a Linux program in it, which hooks of its start are.
+    pub user: (u32, u32),
+    /// Whether such a program may only read its root file system.
+    pub read_only: bool,
     /// Its hooks, those of its end among them.
     pub hooks: Option<Hooks>,
 }
@@ -154,6 +169,25 @@ pub(crate) const LIFE: &str = "life";
 pub(crate) const START: &str = "start";
 
 impl Record {
+    /// What can be told of a container whose maker has written nothing yet.
+    pub(crate) fn unwritten(directory: &Path) -> Self {
+        let id = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Record {
+            id,
+            oci_version: "1.0.2".to_owned(),
+            bundle: PathBuf::new(),
+            rootfs: PathBuf::new(),
+            created: String::new(),
+            annotations: std::collections::BTreeMap::new(),
+            maker: (0, 0),
+            init: None,
+            cgroup: None,
+            user: (0, 0),
+            read_only: true,
+            hooks: None,
+        }
+    }
+
     /// Writes it down; a reader finds the old one or the new one, never half of one.
     pub(crate) fn save(&self, directory: &Path) -> Result<(), ContainerError> {
         let path = directory.join(RECORD);

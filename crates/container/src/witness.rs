@@ -1,6 +1,7 @@
 //! What the caller tells about the monitor, and what the supervisor writes down about the guest's life.
 
 use std::{
+    cell::RefCell,
     ffi::CStr,
     fs::File,
     io::{Read, Write},
@@ -8,8 +9,14 @@ use std::{
 };
 
 use runu_guest::Guest;
-use runu_sandbox::{ContainerCgroup, How, Witness};
+use runu_sandbox::{CgroupName, ContainerCgroup, How, Witness};
+use rustix::io::DupFlags;
 use serde::{Deserialize, Serialize};
+
+use crate::Monitors;
+
+/// Whether the guest can be run in the monitor of that name, or any, as the operator allows; or why not.
+pub type Fits<'a> = &'a dyn Fn(&Guest, Option<&str>, &Monitors) -> Result<(), String>;
 
 /// What the caller knows about the monitor that is to run a guest.
 pub struct Launch<'a> {
@@ -19,8 +26,8 @@ pub struct Launch<'a> {
     pub numbers: Numbers,
     /// Length of its report at most, in bytes.
     pub report_max: usize,
-    /// Whether the monitor can run the guest, or why not.
-    pub fits: &'a dyn Fn(&Guest) -> Result<(), String>,
+    /// Whether it can run a guest, or why not.
+    pub fits: Fits<'a>,
     /// What to make of its end: how the process ended, what it reported of itself, the kernel file.
     pub conclude: &'a dyn Fn(How, &[u8], &File) -> Conclusion,
 }
@@ -77,8 +84,11 @@ pub(crate) struct Chronicle<'a> {
     pub(crate) report: File,
     /// The kernel, for names of addresses.
     pub(crate) kernel: File,
-    /// Where the kernel counts the victims of a lack of memory.
-    pub(crate) oom_counter: Option<OwnedFd>,
+    /// Its control group.
+    pub(crate) cgroup: &'a CgroupName,
+    /// Where the kernel counts the victims of a lack of memory, once the group is there; until then a descriptor that keeps
+    /// the number and tells nothing.
+    pub(crate) oom_counter: RefCell<OwnedFd>,
     /// What to make of it all.
     pub(crate) launch: &'a Launch<'a>,
 }
@@ -87,7 +97,7 @@ impl Chronicle<'_> {
     /// The descriptors it uses.
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
         let files = [&self.life, &self.report, &self.kernel].map(AsRawFd::as_raw_fd);
-        files.into_iter().chain(self.oom_counter.as_ref().map(AsRawFd::as_raw_fd)).collect()
+        files.into_iter().chain([self.oom_counter.borrow().as_raw_fd()]).collect()
     }
 
     fn write(&self, event: &Event) {
@@ -99,6 +109,14 @@ impl Chronicle<'_> {
 }
 
 impl Witness for Chronicle<'_> {
+    fn entered(&self) {
+        let counter = ContainerCgroup::find(self.cgroup).ok().and_then(|group| group.oom_counter());
+        if let Some(counter) = counter {
+            // Fails only for numbers that are none.
+            let _ = rustix::io::dup3(counter, &mut self.oom_counter.borrow_mut(), DupFlags::CLOEXEC);
+        }
+    }
+
     fn started(&self) {
         self.write(&Event::Started);
     }
@@ -108,12 +126,7 @@ impl Witness for Chronicle<'_> {
         // The other end is closed with the guest's process; an unreadable report is one that is not there.
         let _ = (&self.report).take(self.launch.report_max as u64).read_to_end(&mut report);
         let how = match how {
-            How::Signalled(libc::SIGKILL)
-                if self
-                    .oom_counter
-                    .as_ref()
-                    .is_some_and(|counter| ContainerCgroup::oom_kills(counter) > 0) =>
-            {
+            How::Signalled(libc::SIGKILL) if ContainerCgroup::oom_kills(&self.oom_counter.borrow()) > 0 => {
                 How::OutOfMemory
             }
             how => how,

@@ -44,6 +44,10 @@ pub struct Plan {
     pub initrd: Option<Bytes>,
     /// The network card, if there is one.
     pub network: Option<NetworkCard>,
+    /// How much the monitor may keep of what it learns about the guest's code; `None` is as much as is of use. A limit on
+    /// everything around the guest leaves only so much.
+    #[serde(default)]
+    pub code_memory: Option<Bytes>,
 }
 
 /// A network card as its guest sees it.

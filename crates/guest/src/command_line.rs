@@ -49,6 +49,16 @@ impl Variable {
 pub struct CommandLine(Vec<u8>);
 
 impl CommandLine {
+    /// A line that somebody wrote as a whole, the program's name first: taken as it is.
+    ///
+    /// # Errors
+    ///
+    /// It is empty, too long, or holds a NUL byte or a line end.
+    pub fn literal(line: &[u8]) -> Result<Self, CommandLineError> {
+        check(Word::Line, line)?;
+        Self::join(&[line.to_vec()])
+    }
+
     /// The line's bytes, without a terminating NUL.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -142,6 +152,8 @@ pub enum Word {
     Variable(String),
     /// A kernel parameter, by its name made printable.
     Parameter(String),
+    /// The line as a whole.
+    Line,
 }
 
 impl fmt::Display for Word {
@@ -151,6 +163,7 @@ impl fmt::Display for Word {
             Word::Argument(index) => write!(f, "argument {index}"),
             Word::Variable(name) => write!(f, "the environment variable `{name}`"),
             Word::Parameter(name) => write!(f, "the kernel parameter `{name}`"),
+            Word::Line => f.write_str("the command line"),
         }
     }
 }

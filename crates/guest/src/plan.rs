@@ -63,6 +63,7 @@ pub fn plan(
         memory,
         initrd,
         network: None,
+        code_memory: None,
     })
 }
 

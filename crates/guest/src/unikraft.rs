@@ -7,6 +7,7 @@
 mod command_line;
 mod libinfo;
 mod libparam;
+mod parameters;
 mod version;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 pub(crate) use command_line::Grammar;
 pub use libparam::{Parameter, ParameterKind};
+pub use parameters::{parameters, words};
 pub use version::Version;
 
 use crate::{Class, detect::DetectError, elf::Elf, symbol};

@@ -9,7 +9,7 @@
 
 use std::collections::hash_map::Entry;
 
-use runu_core::VirtAddr;
+use runu_core::{Bytes, VirtAddr};
 use runu_deprivilege::translate::{self, Block, CodeSize, ENTRY_LEN, Exit, Mark};
 use rustc_hash::FxHashMap;
 
@@ -23,6 +23,10 @@ const BLOCK_MAX: u64 = 32 << 10;
 
 /// Blocks at most: what is kept of each takes some 500 bytes of the heap.
 const BLOCKS_MAX: usize = 1 << 16;
+
+/// What is kept of a block besides its code, its marks and its exits, in bytes of the heap: measured with a C library in a
+/// Unikraft kernel, tables that have just grown included.
+const BLOCK_COST: u64 = 400;
 
 /// A block in its place.
 struct Placed {
@@ -64,6 +68,9 @@ pub(crate) struct Moment {
 /// All translated code.
 pub(crate) struct Cache {
     next: u64,
+    /// Bytes that everything here takes, and how many it may take.
+    used: u64,
+    share: u64,
     blocks: Vec<Placed>,
     exits: Vec<PlacedExit>,
     by_start: FxHashMap<(u64, CodeSize), u64>,
@@ -85,14 +92,17 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Prepares the code area, which must be mapped.
-    pub(crate) fn new() -> Self {
+    /// Prepares the code area, which must be mapped. Code and what is kept of it take about `share` bytes at most, if that
+    /// is less than there is room for.
+    pub(crate) fn new(share: Option<Bytes>) -> Self {
         let gate32 = translate::gate32(&PLACES);
         host::place_code(CODE.start, &gate32);
         // Index 0 belongs to addresses that end in 0000; minus 1 does not.
         host::place_entry(TAGS, 1, CODES, 0);
         Cache {
             next: first(),
+            used: 0,
+            share: share.map_or(u64::MAX, |share| share.0),
             blocks: Vec::new(),
             exits: Vec::new(),
             by_start: FxHashMap::default(),
@@ -124,7 +134,7 @@ impl Cache {
 
     /// Whether there may be no room for another block.
     pub(crate) fn is_full(&self) -> bool {
-        CODE.end - self.next < BLOCK_MAX || self.blocks.len() >= BLOCKS_MAX
+        CODE.end - self.next < BLOCK_MAX || self.blocks.len() >= BLOCKS_MAX || self.used >= self.share
     }
 
     /// Number of the next exit.
@@ -145,6 +155,7 @@ impl Cache {
         let number = self.blocks.len() as u32;
         let host = self.next;
         host::place_code(host, &block.code);
+        self.used += cost(&block);
         self.next = (host + block.code.len() as u64).next_multiple_of(16);
         self.translated += u64::from(block.instructions);
         self.exits.extend(block.exits.into_iter().map(|exit| PlacedExit { block: number, exit }));
@@ -285,6 +296,7 @@ impl Cache {
     /// Throws everything away.
     pub(crate) fn clear(&mut self) {
         self.next = first();
+        self.used = 0;
         self.blocks.clear();
         self.exits.clear();
         self.by_start.clear();
@@ -301,6 +313,12 @@ impl Cache {
         }
         self.generation = self.generation.wrapping_add(1);
     }
+}
+
+/// Bytes that a block takes.
+fn cost(block: &Block) -> u64 {
+    let kept = size_of_val(block.marks.as_slice()) + block.exits.len() * size_of::<PlacedExit>();
+    BLOCK_COST + (block.code.len() + kept) as u64
 }
 
 /// Where the first block goes: behind the entry for 32-bit code.
@@ -359,7 +377,7 @@ mod tests {
     #[test]
     fn position_within_a_block_names_the_guest_instruction() {
         let _area = area();
-        let mut cache = Cache::new();
+        let mut cache = Cache::new(None);
         // nop; mov rax, rbx; jmp $
         let host = place(&mut cache, START, &[0x90, 0x48, 0x89, 0xd8, 0xeb, 0xfe]);
         let body = host + ENTRY_LEN as u64;
@@ -379,7 +397,7 @@ mod tests {
     #[test]
     fn stale_block_is_found_no_more_and_leads_to_its_own_start() {
         let _area = area();
-        let mut cache = Cache::new();
+        let mut cache = Cache::new(None);
         let host = place(&mut cache, START, &[0x90, 0xc3]);
         let other = place(&mut cache, START + PAGE, &[0xc3]);
 
@@ -399,7 +417,7 @@ mod tests {
     #[test]
     fn way_to_the_current_block_leads_through_the_first() {
         let _area = area();
-        let mut cache = Cache::new();
+        let mut cache = Cache::new(None);
         let first = place(&mut cache, START, &[0x90, 0xc3]);
         for _ in 0..3 {
             cache.retire_written(START);
@@ -413,7 +431,7 @@ mod tests {
     #[test]
     fn flushed_page_was_as_large_as_any_that_held_code() {
         let _area = area();
-        let mut cache = Cache::new();
+        let mut cache = Cache::new(None);
         place(&mut cache, START, &[0xc3]);
         place(&mut cache, START + 0x10_0000, &[0xc3]);
         cache.largest_page = 2 << 20;
@@ -428,7 +446,7 @@ mod tests {
     fn block_across_two_pages_is_stale_when_either_changes() {
         let _area = area();
         for page in [START, START + PAGE] {
-            let mut cache = Cache::new();
+            let mut cache = Cache::new(None);
             let start = START + PAGE - 1;
             let source_pages = [START, START + PAGE];
             let source = Source {
@@ -450,7 +468,7 @@ mod tests {
     #[test]
     fn table_entry_holds_until_everything_is_thrown_away() {
         let _area = area();
-        let mut cache = Cache::new();
+        let mut cache = Cache::new(None);
         for rip in [START + 0x123, 0, 0xffff_ffff_ffff_0000] {
             let host = place(&mut cache, rip, &[0xc3]);
             cache.remember_target(rip, host);
@@ -465,5 +483,21 @@ mod tests {
         // An empty entry must match no address that leads to it.
         assert_eq!(entry_of(0), (1, 0));
         assert_eq!(cache.find(START + 0x123, CodeSize::Bits64), None);
+    }
+
+    #[test]
+    fn cache_with_a_small_share_is_full_early_and_empty_again() {
+        let _area = area();
+        let share = Bytes::kib(64);
+        let mut cache = Cache::new(Some(share));
+        let mut start = START;
+        while !cache.is_full() {
+            place(&mut cache, start, &[0x90, 0xc3]);
+            start += 2;
+        }
+        let blocks = cache.blocks.len() as u64;
+        assert!((10..share.0 / BLOCK_COST + 1).contains(&blocks), "{blocks} blocks");
+        cache.clear();
+        assert!(!cache.is_full());
     }
 }

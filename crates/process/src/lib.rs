@@ -121,7 +121,8 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
         .map_err(|error| error.to_string())?;
     let context = host::new_context(cpu(&entry), registers(&entry));
     let host = Host::detect(tsc::frequency_khz(reading), host::has_fsgsbase());
-    let mut monitor = Monitor::new(context, Board::new(memory, plan.boot, plan.network), host, timer);
+    let board = Board::new(memory, plan.boot, plan.network);
+    let mut monitor = Monitor::new(context, board, host, timer, plan.code_memory);
 
     drop((kernel, initrd));
     let mut kept = vec![libc::STDIN_FILENO, libc::STDOUT_FILENO, descriptor::REPORT, memory_fd];

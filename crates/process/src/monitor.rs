@@ -13,7 +13,7 @@ pub(crate) mod doors;
 mod exits;
 mod faults;
 
-use runu_core::{Counters, End, Phases, VirtAddr};
+use runu_core::{Bytes, Counters, End, Phases, VirtAddr};
 use runu_deprivilege::{
     cpuid::Host,
     emulate::Trap,
@@ -68,11 +68,18 @@ pub(crate) struct Monitor {
 /// Why the guest cannot go on.
 type Stop = End;
 impl Monitor {
-    pub(crate) fn new(context: &'static mut Context, board: Board, host: Host, timer: Timer) -> Self {
+    /// `code_memory` is how much it may keep of what it learns about the guest's code.
+    pub(crate) fn new(
+        context: &'static mut Context,
+        board: Board,
+        host: Host,
+        timer: Timer,
+        code_memory: Option<Bytes>,
+    ) -> Self {
         Monitor {
             context,
             board,
-            cache: Cache::new(),
+            cache: Cache::new(code_memory),
             shadow: Shadow::default(),
             sites: FxHashMap::default(),
             host,

@@ -2,10 +2,10 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
-use runu_core::{Blame, Bytes};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use runu_core::Bytes;
 
-use crate::{failure::Failure, install::Engine, stdio};
+use crate::install::Engine;
 
 /// What `--version` tells behind our name, in lines that engines read: docker wants `commit:`, podman and containerd
 /// print it.
@@ -14,8 +14,12 @@ const VERSION: &str =
 
 /// Runs unikernels: the image as it is, in a sandboxed process, with or without KVM
 #[derive(Debug, Parser)]
-#[command(name = "runu", version = VERSION, max_term_width = 100)]
+#[command(name = "runu", version = VERSION, disable_version_flag = true, max_term_width = 100)]
 pub(crate) struct Cli {
+    /// Print version
+    #[arg(short, long, short_alias = 'V', action = ArgAction::Version)]
+    version: Option<bool>,
+
     /// Where and how loudly
     #[command(flatten)]
     pub(crate) global: GlobalFlags,
@@ -74,7 +78,7 @@ pub(crate) enum Verb {
 }
 
 /// Flags before the verb, as OCI runtimes have them.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct GlobalFlags {
     /// Where the state of containers is kept
     #[arg(long, value_name = "DIR")]
@@ -92,6 +96,14 @@ pub(crate) struct GlobalFlags {
     #[arg(long)]
     pub(crate) systemd_cgroup: bool,
 
+    /// The operator's configuration, if not /etc/runu/config.toml
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Taken from engines, without effect: a unikernel cannot be checkpointed
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) criu: Option<PathBuf>,
+
     /// Taken from engines, without effect: whether we are root is known
     #[arg(long, value_name = "BOOL", hide = true)]
     pub(crate) rootless: Option<String>,
@@ -102,9 +114,10 @@ pub(crate) struct GlobalFlags {
 }
 
 /// What `--log-format` takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// One line of words
+    #[default]
     Text,
     /// One JSON object
     Json,
@@ -160,6 +173,10 @@ pub(crate) struct IgnoredFlags {
     /// Nobody waits for one yet
     #[arg(long, hide = true, value_name = "SOCKET")]
     pub(crate) pidfd_socket: Option<PathBuf>,
+
+    /// Whoever adopts orphans adopts its first process
+    #[arg(long, hide = true)]
+    pub(crate) no_subreaper: bool,
 }
 
 /// Flags of `runu kill`.
@@ -234,9 +251,17 @@ pub(crate) struct UpdateFlags {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) resources: Option<PathBuf>,
 
-    /// Bytes of memory
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) memory: Option<Bytes>,
+    /// Bytes of memory; -1 for no limit
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    pub(crate) memory: Option<Ceiling>,
+
+    /// Bytes of memory and swap together; -1 for no limit
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    pub(crate) memory_swap: Option<Ceiling>,
+
+    /// Bytes of memory below which nothing is reclaimed while others have more; -1 for no limit
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    pub(crate) memory_reservation: Option<Ceiling>,
 
     /// Processes and threads
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -254,6 +279,18 @@ pub(crate) struct UpdateFlags {
     #[arg(long, value_name = "N")]
     pub(crate) cpu_share: Option<u64>,
 
+    /// Microseconds of processor time that may be saved up from one period for another
+    #[arg(long, value_name = "N")]
+    pub(crate) cpu_burst: Option<u64>,
+
+    /// 1 for only that processor time which nobody else wants
+    #[arg(long, value_name = "N")]
+    pub(crate) cpu_idle: Option<i64>,
+
+    /// Share of disk time, from 10 to 1000
+    #[arg(long, value_name = "N")]
+    pub(crate) blkio_weight: Option<u16>,
+
     /// Processors
     #[arg(long, value_name = "LIST")]
     pub(crate) cpuset_cpus: Option<String>,
@@ -262,9 +299,71 @@ pub(crate) struct UpdateFlags {
     #[arg(long, value_name = "LIST")]
     pub(crate) cpuset_mems: Option<String>,
 
+    /// Those that no unikernel has
+    #[command(flatten)]
+    pub(crate) others: OtherLimits,
+
     /// The container
     #[arg(value_name = "ID")]
     pub(crate) id: String,
+}
+
+/// Limits that runc knows and we cannot set; asked for, they are refused by name.
+#[derive(Debug, Args)]
+pub(crate) struct OtherLimits {
+    /// Real-time scheduling: its period
+    #[arg(long, hide = true, value_name = "N")]
+    pub(crate) cpu_rt_period: Option<u64>,
+
+    /// Real-time scheduling: its share
+    #[arg(long, hide = true, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) cpu_rt_runtime: Option<i64>,
+
+    /// Parts of a processor's cache
+    #[arg(long, hide = true, value_name = "SCHEMA")]
+    pub(crate) l3_cache_schema: Option<String>,
+
+    /// Parts of a memory's bandwidth
+    #[arg(long, hide = true, value_name = "SCHEMA")]
+    pub(crate) mem_bw_schema: Option<String>,
+
+    /// The kernel's memory: obsolete, without effect
+    #[arg(long, hide = true, value_name = "SIZE", allow_negative_numbers = true)]
+    pub(crate) kernel_memory: Option<Ceiling>,
+
+    /// The kernel's memory for connections: obsolete, without effect
+    #[arg(long, hide = true, value_name = "SIZE", allow_negative_numbers = true)]
+    pub(crate) kernel_memory_tcp: Option<Ceiling>,
+}
+
+impl OtherLimits {
+    /// The first that is asked for.
+    pub(crate) fn asked(&self) -> Option<&'static str> {
+        let text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let asked = [
+            ("--cpu-rt-period", self.cpu_rt_period.is_some_and(|value| value != 0)),
+            ("--cpu-rt-runtime", self.cpu_rt_runtime.is_some_and(|value| value != 0)),
+            ("--l3-cache-schema", text(&self.l3_cache_schema)),
+            ("--mem-bw-schema", text(&self.mem_bw_schema)),
+        ];
+        asked.into_iter().find_map(|(flag, asked)| asked.then_some(flag))
+    }
+}
+
+/// A limit in bytes, or -1 for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ceiling(pub(crate) i64);
+
+impl std::str::FromStr for Ceiling {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "-1" {
+            return Ok(Ceiling(-1));
+        }
+        let bytes: Bytes = text.parse().map_err(|error: runu_core::ParseBytesError| error.to_string())?;
+        i64::try_from(bytes.0).map(Ceiling).map_err(|_| format!("`{text}` is more than memory can be"))
+    }
 }
 
 /// Flags of `runu events`.
@@ -413,36 +512,6 @@ pub(crate) enum DemoKind {
     Linux64,
 }
 
-/// The command line, parsed; or, where help was asked for or a mistake was told, the exit status.
-pub(crate) fn parse() -> Result<Cli, u8> {
-    Cli::try_parse().map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            stdio::data(&error.to_string()).map_or_else(|error| Failure::from(error).report(), |()| 0)
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            stdio::words(&error.to_string().trim_end().lines().map(str::to_owned).collect::<Vec<_>>());
-            Blame::User.exit_status()
-        }
-        _ => {
-            stdio::words(&mistake(&error.to_string()));
-            Blame::User.exit_status()
-        }
-    })
-}
-
-/// What clap says of a mistake, in the form of all our errors: its first paragraph on one line, its tips as hints.
-fn mistake(told: &str) -> Vec<String> {
-    let mut paragraphs = told.split("\n\n");
-    let first = paragraphs.next().unwrap_or_default();
-    let mut lines = vec![first.split_whitespace().collect::<Vec<_>>().join(" ")];
-    let tips = paragraphs.flat_map(str::lines).filter_map(|line| line.trim().strip_prefix("tip: "));
-    lines.extend(tips.map(|tip| format!("hint: {tip}")));
-    if lines.len() == 1 {
-        lines.push("hint: `runu --help` lists verbs, `runu VERB --help` its flags".to_owned());
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -466,13 +535,5 @@ mod tests {
         let flags = run_flags(&["-m", "32M", "k", "-m", "1M", "--help"]);
         assert_eq!(flags.memory, Bytes::mib(32));
         assert_eq!(flags.command, ["k", "-m", "1M", "--help"]);
-    }
-
-    #[test]
-    fn mistake_is_told_on_one_line_with_a_hint() {
-        let error = Cli::try_parse_from(["runu", "run"]).unwrap_err().to_string();
-        let lines = mistake(&error);
-        assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(lines[0].starts_with("error: the following required arguments"), "{lines:?}");
     }
 }

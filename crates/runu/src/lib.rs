@@ -11,6 +11,7 @@ mod install;
 mod monitor;
 mod oci;
 mod open;
+mod parse;
 mod start;
 mod stdio;
 mod table;
@@ -30,7 +31,7 @@ pub fn main() -> u8 {
     }
     let began = timeline::now();
     stdio::prepare();
-    match cli::parse() {
+    match parse::parse() {
         Ok(cli) => run(cli, began),
         Err(status) => status,
     }

@@ -1,6 +1,7 @@
 //! Which monitor runs a guest, and why that one.
 
-use runu_core::{Blame, Blamed};
+use runu_container::{Isolation, Monitors};
+use runu_core::{Blame, Blamed, Printable};
 use runu_guest::{Guest, Kind};
 use serde::Serialize;
 
@@ -18,22 +19,52 @@ pub(crate) struct Fit {
 }
 
 /// Why no monitor runs a guest.
-#[derive(Debug, thiserror::Error)]
-#[error("the monitor `{monitor}` cannot run this kernel: {reason}")]
-pub(crate) struct MonitorError {
-    monitor: &'static str,
-    reason: String,
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MonitorError {
+    /// It cannot.
+    #[error("the monitor `{monitor}` cannot run this kernel: {reason}")]
+    Unfit {
+        /// Which.
+        monitor: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// There is none of that name.
+    #[error("there is no monitor `{}`", Printable(.0.as_bytes()))]
+    Unknown(String),
+    /// The operator's file does not name it.
+    #[error("the operator does not allow the monitor `{0}`")]
+    NotAllowed(&'static str),
+    /// The operator demands more than it gives.
+    #[error("the operator demands a virtual machine, and the monitor `{0}` is none")]
+    TooWeak(&'static str),
 }
 
 impl Blamed for MonitorError {
     fn blame(&self) -> Blame {
-        Blame::Image
+        match self {
+            MonitorError::Unfit { .. } => Blame::Image,
+            _ => Blame::User,
+        }
     }
 
     fn hint(&self) -> Option<String> {
-        Some("it runs x86_64 kernels that Unikraft built for qemu or fc; see LIMITATIONS.md".to_owned())
+        Some(match self {
+            MonitorError::Unfit { .. } => {
+                "it runs x86_64 kernels that Unikraft built for qemu or fc; see LIMITATIONS.md".to_owned()
+            }
+            MonitorError::Unknown(_) => format!("there is `{PROCESS}`"),
+            MonitorError::NotAllowed(_) | MonitorError::TooWeak(_) => {
+                format!("[monitors] of {} decides", runu_container::DEFAULT_PATH)
+            }
+        })
     }
 }
+
+/// Name of the monitor that needs no VM.
+const PROCESS: &str = "process";
+/// What it gives.
+const PROCESS_ISOLATION: Isolation = Isolation::Process;
 
 /// Every monitor there is, strongest isolation first, and whether it can run the guest.
 pub(crate) fn fits(guest: &Guest) -> Vec<Fit> {
@@ -44,7 +75,7 @@ pub(crate) fn fits(guest: &Guest) -> Vec<Fit> {
 pub(crate) fn choose(choice: MonitorChoice, guest: &Guest) -> Result<Fit, MonitorError> {
     let fit = process(guest);
     if !fit.runs {
-        return Err(MonitorError { monitor: fit.monitor, reason: fit.reason });
+        return Err(MonitorError::Unfit { monitor: fit.monitor, reason: fit.reason });
     }
     let reason = match choice {
         MonitorChoice::Auto => "the strongest there is yet; it needs no VM and no KVM".to_owned(),
@@ -52,6 +83,31 @@ pub(crate) fn choose(choice: MonitorChoice, guest: &Guest) -> Result<Fit, Monito
     };
     Ok(Fit { reason, ..fit })
 }
+
+/// The monitor for a guest in a container: within what the operator allows, the one asked for by name, or the first that
+/// can run the guest.
+pub(crate) fn choose_within(
+    policy: &Monitors,
+    asked: Option<&str>,
+    guest: &Guest,
+) -> Result<Fit, MonitorError> {
+    let allowed = policy.allowed.as_deref();
+    let mut named = asked.into_iter().chain(allowed.into_iter().flatten().map(String::as_str));
+    if let Some(unknown) = named.find(|name| ![AUTO, PROCESS].contains(name)) {
+        return Err(MonitorError::Unknown(unknown.to_owned()));
+    }
+    if allowed.is_some_and(|allowed| !allowed.iter().any(|name| name == PROCESS)) {
+        return Err(MonitorError::NotAllowed(PROCESS));
+    }
+    if PROCESS_ISOLATION < policy.minimum_isolation {
+        return Err(MonitorError::TooWeak(PROCESS));
+    }
+    let choice = if asked == Some(PROCESS) { MonitorChoice::Process } else { MonitorChoice::Auto };
+    choose(choice, guest)
+}
+
+/// What leaves the choice to us.
+const AUTO: &str = "auto";
 
 fn process(guest: &Guest) -> Fit {
     let obstacle = match (&guest.kind, guest.boot) {
@@ -63,7 +119,7 @@ fn process(guest: &Guest) -> Fit {
     let runs = obstacle.is_none();
     let reason = obstacle
         .unwrap_or_else(|| "it knows the boot protocol, and the code is in the lower half".to_owned());
-    Fit { monitor: "process", runs, reason }
+    Fit { monitor: PROCESS, runs, reason }
 }
 
 #[cfg(test)]
@@ -82,6 +138,20 @@ mod tests {
     fn kernel_with_known_boot_protocol_gets_the_process_monitor() {
         let guest = guest(Kind::Unknown, Some(BootProtocol::Multiboot));
         assert_eq!(choose(MonitorChoice::Auto, &guest).unwrap().monitor, "process");
+    }
+
+    #[test]
+    fn operator_who_demands_more_or_allows_less_is_obeyed() {
+        let guest = guest(Kind::Unknown, Some(BootProtocol::Multiboot));
+        let within = |policy: &Monitors, asked| choose_within(policy, asked, &guest).map(|fit| fit.monitor);
+        let any = Monitors::default();
+        assert_eq!(within(&any, None), Ok("process"));
+        assert_eq!(within(&any, Some("process")), Ok("process"));
+        assert_eq!(within(&any, Some("kvm")), Err(MonitorError::Unknown("kvm".to_owned())));
+        let none = Monitors { allowed: Some(Vec::new()), ..Monitors::default() };
+        assert_eq!(within(&none, Some("process")), Err(MonitorError::NotAllowed("process")));
+        let machines = Monitors { minimum_isolation: Isolation::Vm, ..Monitors::default() };
+        assert_eq!(within(&machines, None), Err(MonitorError::TooWeak("process")));
     }
 
     #[test]

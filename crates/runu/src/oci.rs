@@ -5,8 +5,10 @@
 //! 1, as runc's is.
 
 mod launch;
+mod stats;
 mod table;
 mod verbs;
+mod words;
 
 use std::{
     env,
@@ -16,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use runu_container::{Delegate, Owner, Root, Runtime};
+use runu_container::{Config, ContainerId, Delegate, Owner, Root, Runtime};
 
 use crate::{
     cli::{GlobalFlags, LogFormat, RunFlags, Verb},
@@ -24,8 +26,10 @@ use crate::{
     stdio,
 };
 
-/// Exit status of every verb that fails.
-const FAILED: u8 = 1;
+/// Exit status of every verb that fails, but for `exec`.
+pub(crate) const FAILED: u8 = 1;
+/// Exit status of an `exec` that fails: 1 may be the program's own (runc 1.3, exec.go).
+const EXEC_FAILED: u8 = 255;
 
 /// Whether `runu run` was asked to run a bundle: a flag of bundles says so, or a word that names no file beside a
 /// config.json.
@@ -41,21 +45,34 @@ pub(crate) fn is_bundle(flags: &RunFlags) -> bool {
 
 /// Does what the verb says; its exit status.
 pub(crate) fn run(global: &GlobalFlags, verb: Verb) -> u8 {
+    let failed = if matches!(verb, Verb::Exec(_)) { EXEC_FAILED } else { FAILED };
     match verbs::run(&Runner::new(global), verb) {
         Ok(status) => status,
         Err(failure) => {
             failure.report();
-            log(global, &failure.sentence());
-            FAILED
+            if let Some(path) = &global.log {
+                log(path, global.log_format, &failure.sentence());
+            }
+            failed
         }
     }
 }
 
-/// Appends the error to the file of `--log`. One that cannot be written to has nobody who could be told.
-fn log(global: &GlobalFlags, sentence: &str) {
-    let Some(path) = &global.log else { return };
+/// Hands on a call whose words we cannot parse, where one of those behind the verb names an ordinary container: its runtime
+/// may have flags that we do not know. Returns where none does.
+pub(crate) fn hand_on_unparsed(global: &GlobalFlags, behind_verb: &[OsString]) -> Option<Failure> {
+    let runner = Runner::new(global);
+    let named = |word: &OsString| runner.root.owner(&ContainerId::new(word.to_str()?).ok()?);
+    match behind_verb.iter().find_map(named)? {
+        Owner::Ordinary => Some(runner.hand_on()),
+        Owner::Unikernel => None,
+    }
+}
+
+/// Appends an error to the file of `--log`. One that cannot be written to has nobody who could be told.
+pub(crate) fn log(path: &Path, format: LogFormat, sentence: &str) {
     let time = runu_container::rfc3339_now();
-    let line = match global.log_format {
+    let line = match format {
         LogFormat::Json => serde_json::json!({ "level": "error", "msg": sentence, "time": time }).to_string(),
         LogFormat::Text => format!("time=\"{time}\" level=error msg={sentence:?}"),
     };
@@ -68,21 +85,41 @@ fn log(global: &GlobalFlags, sentence: &str) {
 pub(crate) struct Runner {
     /// Where state is.
     pub(crate) root: Root,
+    /// What `--root` says.
+    pub(crate) given_root: Option<PathBuf>,
     /// Whether control-group paths are systemd's.
     pub(crate) systemd_cgroup: bool,
+    /// The operator's file, if not the default one.
+    config: Option<PathBuf>,
 }
 
 impl Runner {
     fn new(global: &GlobalFlags) -> Self {
         let root = global.root.clone().unwrap_or_else(default_root);
-        Runner { root: Root::new(root), systemd_cgroup: global.systemd_cgroup }
+        Runner {
+            root: Root::new(root),
+            given_root: global.root.clone(),
+            systemd_cgroup: global.systemd_cgroup,
+            config: global.config.clone(),
+        }
+    }
+
+    /// What the operator has decided. Read only by verbs that need it: a file that is broken must not keep anyone from
+    /// ending a unikernel.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        Ok(Config::load(self.config.as_deref())?)
+    }
+
+    /// The runtime of ordinary containers.
+    pub(crate) fn runtime(&self) -> Result<Runtime, Failure> {
+        Ok(Runtime::find(self.config()?.ordinary.runtime.as_deref())?)
     }
 
     /// Hands this call on as it was made. Returns only on failure.
     pub(crate) fn hand_on(&self) -> Failure {
-        let runtime = match Runtime::find() {
+        let runtime = match self.runtime() {
             Ok(runtime) => runtime,
-            Err(error) => return error.into(),
+            Err(failure) => return failure,
         };
         let words: Vec<OsString> = env::args_os().skip(1).collect();
         let default_broken_pipe = stdio::broken_pipe_was_default();
@@ -90,8 +127,8 @@ impl Runner {
     }
 
     /// Hands this call on if the container of that id is an ordinary one.
-    pub(crate) fn hand_on_ordinary(&self, id: &str) -> Result<runu_container::ContainerId, Failure> {
-        let id = runu_container::ContainerId::new(id)?;
+    pub(crate) fn hand_on_ordinary(&self, id: &str) -> Result<ContainerId, Failure> {
+        let id = ContainerId::new(id)?;
         match self.root.owner(&id) {
             Some(Owner::Ordinary) => Err(self.hand_on()),
             Some(Owner::Unikernel) | None => Ok(id),

@@ -143,7 +143,7 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
     let spec = Spec {
         argv: &[GUEST_NAME, &reading],
         descriptors,
-        hostname: HOST_NAME,
+        hostname: Some(HOST_NAME),
         cgroup: Some(CgroupSpec {
             name: format!("runu-{}", std::process::id()),
             memory_max: Some(Bytes(plan.memory.0.saturating_add(MEMORY_BESIDE_GUEST.0))),

@@ -205,7 +205,7 @@ fn container_waiting_for_its_start_can_be_ended_by_a_signal() {
     rig.wait();
     assert_eq!(rig.state()["status"], "stopped");
     assert!(!rig.call(&["start"]).status.success());
-    assert!(rig.logged().contains("cannot start a container in the `stopped` state"));
+    assert!(rig.logged().contains("cannot start a container that has stopped"));
     rig.done(&["delete"]);
     rig.nothing_left();
 }
@@ -213,9 +213,10 @@ fn container_waiting_for_its_start_can_be_ended_by_a_signal() {
 #[test]
 fn unknown_container_does_not_exist_and_is_deleted_by_force() {
     let Some(rig) = Rig::new("hello", |_| ()) else { return };
-    for verb in ["state", "start", "delete", "pause", "resume", "ps", "kill", "exec"] {
+    let verbs = ["state", "start", "delete", "pause", "resume", "ps", "kill"].map(|verb| (verb, 1));
+    for (verb, status) in verbs.into_iter().chain([("exec", 255)]) {
         let output = rig.call(&[verb]);
-        assert_eq!(output.status.code(), Some(1), "{verb}");
+        assert_eq!(output.status.code(), Some(status), "{verb}");
         assert!(rig.logged().contains("does not exist"), "{verb}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("does not exist"), "{verb}");
         fs::remove_file(rig.path("log")).unwrap();
@@ -248,12 +249,20 @@ fn id_that_is_no_name_is_refused_before_anything_is_made() {
 fn bundle_that_cannot_be_had_leaves_nothing() {
     /// What breaks a configuration, and a word of the error.
     type Break = (&'static str, fn(&mut Value));
-    let broken: [Break; 5] = [
+    let broken: [Break; 9] = [
         ("/unikraft/bin/kernel", |_| ()),
         ("`root`", |config| config["root"] = Value::Null),
         ("`process`", |config| config["process"] = Value::Null),
         ("/data", |config| {
             config["mounts"] = json!([{"destination": "/data", "type": "bind", "source": "/tmp"}])
+        }),
+        ("netDevices", |config| config["linux"]["netDevices"] = json!({"eth9": {}})),
+        ("memoryPolicy", |config| {
+            config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "0"})
+        }),
+        ("intelRdt", |config| config["linux"]["intelRdt"] = json!({"closID": "one"})),
+        ("listenerPath", |config| {
+            config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/none"})
         }),
         ("is too little", |config| config["linux"]["resources"] = json!({"memory": {"limit": 4096}})),
     ];
@@ -392,11 +401,49 @@ fn receive_descriptor(peer: &std::os::unix::net::UnixStream) -> std::os::fd::Own
 fn verb_that_a_unikernel_cannot_do_is_refused_at_once() {
     let Some(rig) = Rig::new("idle", |_| ()) else { return };
     rig.create();
-    for verb in ["exec", "checkpoint"] {
+    for (verb, status) in [("exec", 255), ("checkpoint", 1)] {
         let _ = fs::remove_file(rig.path("log"));
-        assert_eq!(rig.call(&[verb, "--detach"]).status.code(), Some(1));
+        assert_eq!(rig.call(&[verb, "--detach"]).status.code(), Some(status));
         assert!(rig.logged().contains("not supported for a unikernel"), "{verb}: {}", rig.logged());
     }
+}
+
+/// What a runtime of ordinary containers is told when we are called with these words; all it does is to tell it.
+#[track_caller]
+fn handed_on(rig: &Rig, words: &[&str]) -> String {
+    let runtime = rig.path("path/runc");
+    fs::create_dir_all(runtime.parent().unwrap()).unwrap();
+    fs::write(&runtime, "#!/bin/sh\necho \"$@\"\nexit 9\n").unwrap();
+    Command::new("chmod").arg("+x").arg(&runtime).status().unwrap();
+    let path = format!("{}:/usr/bin:/bin", rig.path("path").display());
+    let output = rig.command(words).env("PATH", path).output().unwrap();
+    assert_eq!(output.status.code(), Some(9), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn ordinary_container_that_asks_for_what_we_do_not_know_is_handed_on() {
+    let Some(rig) = Rig::new("hello", |config| {
+        config["process"]["args"] = json!(["/bin/true"]);
+        config["process"]["capabilities"] = json!({ "bounding": ["CAP_OF_TOMORROW"] });
+        config["linux"]["namespaces"] = json!([{ "type": "of-tomorrow" }]);
+    }) else {
+        return;
+    };
+    fs::remove_dir_all(rig.path("bundle/rootfs/unikraft")).unwrap();
+    let bundle = rig.path("bundle");
+    let told = handed_on(&rig, &["create", "--bundle", bundle.to_str().unwrap()]);
+    assert!(told.contains(" create --bundle "), "{told}");
+}
+
+#[test]
+fn flag_that_we_do_not_know_is_handed_on_for_an_ordinary_container_alone() {
+    let Some(rig) = Rig::new("hello", |_| ()) else { return };
+    assert_eq!(rig.call(&["state", "--of-tomorrow"]).status.code(), Some(1));
+    let ordinary = rig.path("root/containers").join(&rig.id);
+    fs::create_dir_all(&ordinary).unwrap();
+    assert!(handed_on(&rig, &["state", "--of-tomorrow"]).contains(" state --of-tomorrow "));
+    fs::remove_dir(ordinary).unwrap();
 }
 
 #[test]
@@ -405,17 +452,8 @@ fn ordinary_container_is_handed_on_with_a_root_of_its_own() {
         return;
     };
     fs::remove_dir_all(rig.path("bundle/rootfs/unikraft")).unwrap();
-    // A runtime that only tells what it was asked.
-    let runtime = rig.path("path/runc");
-    fs::create_dir_all(runtime.parent().unwrap()).unwrap();
-    fs::write(&runtime, "#!/bin/sh\necho \"$@\"\nexit 9\n").unwrap();
-    Command::new("chmod").arg("+x").arg(&runtime).status().unwrap();
     let bundle = rig.path("bundle");
-    let path = format!("{}:/usr/bin:/bin", rig.path("path").display());
-    let output =
-        rig.command(&["create", "--bundle", bundle.to_str().unwrap()]).env("PATH", path).output().unwrap();
-    assert_eq!(output.status.code(), Some(9));
-    let told = String::from_utf8(output.stdout).unwrap();
+    let told = handed_on(&rig, &["create", "--bundle", bundle.to_str().unwrap()]);
     let root = rig.path("root/containers");
     assert!(told.starts_with(&format!("--root {} --log", root.display())), "{told}");
     assert!(told.trim_end().ends_with(&format!("create --bundle {} {}", bundle.display(), rig.id)), "{told}");

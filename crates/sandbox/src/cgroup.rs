@@ -13,17 +13,24 @@
 //! cost milliseconds: version 2 at the clone itself (`CLONE_INTO_CGROUP`), version 1 by the thread itself through `tasks`.
 
 mod container;
+mod directory;
 mod hierarchy;
 mod mounts;
+mod name;
 mod place;
 mod resources;
+mod systemd;
+mod usage;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-pub use container::{ContainerCgroup, ContainerCgroupError, Usage};
+pub use container::{ContainerCgroup, ContainerCgroupError};
 use hierarchy::Group;
+pub use name::CgroupName;
 use place::{Controller, Limit, Places};
-pub use resources::Resources;
+pub use resources::{Resources, Throttle, Throttled};
+pub use systemd::{BusError, Scope};
+pub use usage::{Amount, CpuTime, Usage};
 
 use crate::{
     error::SandboxError,

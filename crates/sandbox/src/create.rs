@@ -25,13 +25,14 @@ use crate::{
     hold::{self, Hold},
     identity::Identity,
     init,
+    namespaces::{Cloned, UserNamespace},
     parcel::{Parcel, lift},
     report::{Message, Stage},
     signals::ENDING,
     spec::{Holding, Spec, UserMaps},
     step::Step,
     supervisor::Supervisor,
-    sys::{self, Arguments, Side, SignalSet},
+    sys::{self, Arguments, SignalSet},
 };
 
 /// A sandbox whose supervisor is in all of its namespaces and waits.
@@ -47,11 +48,12 @@ pub struct Ready(Maker);
 /// caller's to remove.
 pub fn create(spec: Spec<'_>, holding: Holding<'_>) -> Result<Placed, SandboxError> {
     let fail = |step| move |errno| SandboxError::new(step, errno, false);
-    let identity = match &holding.user_maps {
-        Some(UserMaps { uid, gid, .. }) => Identity::Within { uid: *uid, gid: *gid },
-        None => Identity::choose().map_err(fail(Step::Privileges))?,
+    let identity = match &holding.namespaces.user {
+        UserNamespace::New(UserMaps { uid, gid, .. }) => Identity::Within { uid: *uid, gid: *gid },
+        UserNamespace::Joined(_) => Identity::Joined,
+        UserNamespace::Callers => Identity::choose().map_err(fail(Step::Privileges))?,
     };
-    let Parcel { descriptors, program, above } = Parcel::pack(spec.descriptors)?;
+    let Parcel { descriptors, program, above } = Parcel::pack(spec.descriptors, &holding.handed_at_start)?;
     let lifted = |descriptor: OwnedFd, step| {
         let mut descriptor = descriptor;
         lift(&mut descriptor, above).map_err(fail(step)).map(|()| descriptor)
@@ -67,7 +69,9 @@ pub fn create(spec: Spec<'_>, holding: Holding<'_>) -> Result<Placed, SandboxErr
         report_reader: report_reader.as_raw_fd(),
         identity: &identity,
         cgroups: holding.cgroup.to_join(),
-        hostname: Some(spec.hostname).filter(|_| holding.namespaces.has_own_host_name()),
+        hostname: spec.hostname.filter(|_| holding.namespaces.has_host_name()),
+        domain_name: holding.domain_name.filter(|_| holding.namespaces.has_host_name()),
+        limits: &holding.limits,
         program,
         argv: Arguments::new(spec.argv),
         descriptors,
@@ -77,29 +81,37 @@ pub fn create(spec: Spec<'_>, holding: Holding<'_>) -> Result<Placed, SandboxErr
         words: lifted(words_reader, Step::Pipe)?,
         namespaces: &holding.namespaces,
         terminal: holding.terminal.map(|terminal| lifted(terminal, Step::Session)).transpose()?,
-        limits: &holding.limits,
+        parameters: &holding.parameters,
         oom_score_adj: holding.oom_score_adj,
         listener: lifted(holding.listener, Step::Channel)?,
         signals: lifted(sys::signal_descriptor(&ending).map_err(fail(Step::Signals))?, Step::Signals)?,
         kept: holding.kept,
+        handed_at_start: holding.handed_at_start,
+        above,
         witness: holding.witness,
     };
-    holding.namespaces.prepare_child().map_err(fail(Step::JoinNamespaces))?;
-    let namespaces = holding.namespaces.to_make() | identity.namespaces();
     let needs_user_namespace = identity.needs_user_namespace();
-    let (pidfd, pid) = match sys::fork_into(namespaces, holding.cgroup.to_clone_into())
-        .map_err(|errno| SandboxError::new(Step::Clone, errno, needs_user_namespace))?
-    {
-        Side::Child => hold::live(&plan, &hold),
-        Side::Parent(pidfd, pid) => (pidfd, pid),
+    let cloned = holding
+        .namespaces
+        .clone_into(&identity, holding.oom_score_adj, holding.cgroup.to_clone_into())
+        .map_err(|(step, errno)| SandboxError::new(step, errno, needs_user_namespace))?;
+    let (pidfd, pid) = match cloned {
+        Cloned::Supervisor(left) => hold::live(&plan, &hold, left),
+        Cloned::Parent(pidfd, pid) => (pidfd, pid),
     };
     let mut maker =
         Maker { supervisor: Supervisor::new(pidfd), pid, words, report: report_reader, needs_user_namespace };
     let id = identity.outliving(pid);
     drop((plan, hold));
-    if let Some(maps) = &holding.user_maps {
+    if let UserNamespace::New(maps) = &holding.namespaces.user {
         write_maps(pid, maps).map_err(|errno| SandboxError::new(Step::UserMap, errno, true))?;
     }
+    if let Some(score) = holding.oom_score_adj {
+        // Again from outside: a new user namespace has not the privilege to lower it that the caller may have.
+        let _ = std::fs::write(format!("/proc/{}/oom_score_adj", pid.as_raw_pid()), score.to_string());
+    }
+    // Before it enters anything or opens what it keeps.
+    holding.cgroup.adopt(pid)?;
     maker.say(id)?;
     maker.hear(Stage::Placed)?;
     Ok(Placed(maker))
@@ -171,6 +183,9 @@ impl Maker {
                 Some(Message::Reached(stage)) if stage == awaited => return Ok(()),
                 Some(Message::Failed { step, errno }) => {
                     return Err(SandboxError::new(step, errno, self.needs_user_namespace));
+                }
+                Some(Message::ParameterRefused { number, errno }) => {
+                    return Err(SandboxError::Parameter { number, source: errno });
                 }
                 Some(_) => {}
                 None => {

@@ -5,7 +5,7 @@ use std::{os::fd::RawFd, path::PathBuf};
 use runu_core::{Blame, Blamed};
 use rustix::io::Errno;
 
-use crate::step::Step;
+use crate::{cgroup::ContainerCgroupError, step::Step};
 
 /// Why a sandbox could not be made. Nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -36,12 +36,23 @@ pub enum SandboxError {
         /// What the kernel said.
         source: Errno,
     },
+    /// The control group of a container.
+    #[error(transparent)]
+    ContainerCgroup(#[from] ContainerCgroupError),
     /// The name of a control group is not one path component.
     #[error("`{0}` cannot name a control group")]
     CgroupName(String),
     /// A descriptor was to have a number that is taken, standard or too large.
     #[error("the guest process cannot have a descriptor with the number {0}")]
     Descriptor(RawFd),
+    /// A kernel parameter could not be set.
+    #[error("cannot set kernel parameter {number} of those asked for")]
+    Parameter {
+        /// Its place in their list, from 0.
+        number: u32,
+        /// What the kernel said.
+        source: Errno,
+    },
     /// The supervisor ended without saying why.
     #[error("the supervisor of the sandbox ended by itself with status {status}")]
     Silent {
@@ -86,9 +97,11 @@ fn forbidding_setting() -> Option<&'static str> {
 impl Blamed for SandboxError {
     fn blame(&self) -> Blame {
         match self {
+            SandboxError::ContainerCgroup(error) => error.blame(),
             SandboxError::CgroupName(_) | SandboxError::Descriptor(_) | SandboxError::Silent { .. } => {
                 Blame::Bug
             }
+            SandboxError::Parameter { .. } => Blame::User,
             SandboxError::Step { .. } | SandboxError::UserNamespaces { .. } | SandboxError::Cgroup { .. } => {
                 Blame::Host
             }
@@ -97,6 +110,7 @@ impl Blamed for SandboxError {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            SandboxError::ContainerCgroup(error) => return error.hint(),
             SandboxError::UserNamespaces {
                 setting: Some("kernel.apparmor_restrict_unprivileged_userns"),
                 ..

@@ -15,17 +15,19 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags},
+    fs::{Mode, OFlags},
     io::Errno,
     net::SocketFlags,
-    process::{Pid, Resource, Rlimit},
+    process::Pid,
 };
 
 use crate::{
     init::{self, At, CANNOT_EXECUTE, NOT_MADE},
-    namespaces::Namespaces,
+    namespaces::{Namespaces, set_oom_score_adj},
+    parcel::lift,
     report::{End, Message, Stage},
     signals::ENDING,
-    spec::{How, Witness},
+    spec::{How, Parameter, Witness},
     step::Step,
     sys::{self, Disposition, SignalSet},
 };
@@ -34,12 +36,12 @@ use crate::{
 pub(crate) struct Hold<'a> {
     /// Where the maker's words come from.
     pub(crate) words: OwnedFd,
-    /// Namespaces to enter.
+    /// The namespaces.
     pub(crate) namespaces: &'a Namespaces,
+    /// Kernel parameters of the namespaces.
+    pub(crate) parameters: &'a [Parameter],
     /// The terminal that becomes standard input, output and error.
     pub(crate) terminal: Option<OwnedFd>,
-    /// Resource limits of everything inside.
-    pub(crate) limits: &'a [(Resource, Rlimit)],
     /// How readily the kernel kills what is inside when memory runs out.
     pub(crate) oom_score_adj: Option<i32>,
     /// Where the start is asked for.
@@ -48,13 +50,17 @@ pub(crate) struct Hold<'a> {
     pub(crate) signals: OwnedFd,
     /// Descriptors that the witness uses.
     pub(crate) kept: Vec<RawFd>,
+    /// Numbers of what the guest process is handed at its start, ascending.
+    pub(crate) handed_at_start: Vec<RawFd>,
+    /// The first number above all that the guest process has.
+    pub(crate) above: RawFd,
     /// Who is told what happens.
     pub(crate) witness: &'a dyn Witness,
 }
 
-/// Lives the life.
-pub(crate) fn live(plan: &init::Plan<'_>, hold: &Hold<'_>) -> ! {
-    if let Err((step, errno)) = set_up(plan, hold) {
+/// Lives the life; `left` are the kinds of namespaces that it has still to enter.
+pub(crate) fn live(plan: &init::Plan<'_>, hold: &Hold<'_>, left: c_int) -> ! {
+    if let Err((step, errno)) = set_up(plan, hold, left) {
         Message::Failed { step, errno }.send(plan.report.as_fd());
         sys::exit_now(NOT_MADE);
     }
@@ -72,7 +78,7 @@ pub(crate) fn live(plan: &init::Plan<'_>, hold: &Hold<'_>) -> ! {
     sys::exit_now(c_int::from(hold.witness.ended(how)));
 }
 
-fn set_up(plan: &init::Plan<'_>, hold: &Hold<'_>) -> Result<(), (Step, Errno)> {
+fn set_up(plan: &init::Plan<'_>, hold: &Hold<'_>, left: c_int) -> Result<(), (Step, Errno)> {
     SignalSet::all().set_mask().at(Step::Signals)?;
     sys::set_disposition(libc::SIGCHLD, Disposition::Default);
     let mut keep = descriptors(plan, hold);
@@ -83,15 +89,18 @@ fn set_up(plan: &init::Plan<'_>, hold: &Hold<'_>) -> Result<(), (Step, Errno)> {
         set_oom_score_adj(score).at(Step::Limits)?;
     }
     init::enter_cgroups(plan.cgroups)?;
+    hold.witness.entered();
     plan.identity.map()?;
-    hold.namespaces.join().at(Step::JoinNamespaces)?;
+    if hold.namespaces.join(left).at(Step::JoinNamespaces)? != 0 {
+        return Err((Step::JoinNamespaces, Errno::PERM));
+    }
+    hold.namespaces.make_cgroup().at(Step::Clone)?;
     Message::Reached(Stage::Placed).send(plan.report.as_fd());
     next_word(hold)?;
-    for (resource, limit) in hold.limits {
-        rustix::process::setrlimit(*resource, *limit).at(Step::Limits)?;
-    }
+    set_parameters(plan, hold);
+    let identity = plan.identity.settled(id).at(Step::Privileges)?;
     open_session(hold).at(Step::Session)?;
-    init::furnish(plan, &plan.identity.clone().with_id(id))?;
+    init::furnish(plan, &identity)?;
     Message::Reached(Stage::Ready).send(plan.report.as_fd());
     next_word(hold).map(drop)
 }
@@ -122,12 +131,17 @@ fn next_word(hold: &Hold<'_>) -> Result<u32, (Step, Errno)> {
     }
 }
 
-fn set_oom_score_adj(score: i32) -> Result<(), Errno> {
-    let written = std::fs::write("/proc/self/oom_score_adj", score.to_string());
-    match written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)) {
-        // Only the privileged may lower it (proc(5)); a guest more readily killed than asked is no danger to anyone.
-        Ok(()) | Err(Errno::ACCESS | Errno::PERM) => Ok(()),
-        Err(errno) => Err(errno),
+/// Sets the parameters of the namespaces that this process is in: the kernel shows each process its own under /proc/sys.
+fn set_parameters(plan: &init::Plan<'_>, hold: &Hold<'_>) {
+    for (number, parameter) in (0..).zip(hold.parameters) {
+        let path = format!("/proc/sys/{}", parameter.path);
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let written = rustix::fs::open(path, flags, Mode::empty())
+            .and_then(|file| rustix::io::write(file, parameter.value.as_bytes()));
+        if let (Err(errno), false) = (written, parameter.optional) {
+            Message::ParameterRefused { number, errno }.send(plan.report.as_fd());
+            sys::exit_now(NOT_MADE);
+        }
     }
 }
 
@@ -155,12 +169,9 @@ fn wait_for_start(plan: &init::Plan<'_>, hold: &Hold<'_>) -> Result<Pid, c_int> 
             return Err(signal);
         }
         if asked && let Ok(peer) = rustix::net::accept_with(&hold.listener, SocketFlags::CLOEXEC) {
-            // One byte asks; a peer that only looked whether we are here sends none.
-            match rustix::io::read(&peer, &mut [0; 1]) {
-                Ok(1) => {}
-                _ => continue,
-            }
-            match start(plan) {
+            // A peer that only looked whether we are here asks for nothing.
+            let Some(handed) = crate::start::asked(peer.as_fd()) else { continue };
+            match start(plan, hold, handed) {
                 Ok(guest) => {
                     hold.witness.started();
                     Message::Reached(Stage::Ready).send_to_peer(peer.as_fd());
@@ -178,11 +189,19 @@ fn wait_for_start(plan: &init::Plan<'_>, hold: &Hold<'_>) -> Result<Pid, c_int> 
     }
 }
 
-/// Runs the guest process.
-fn start(plan: &init::Plan<'_>) -> Result<Pid, (Step, Errno)> {
+/// Runs the guest process, with what it is handed besides what it was given when the sandbox was made.
+fn start(plan: &init::Plan<'_>, hold: &Hold<'_>, handed: Vec<OwnedFd>) -> Result<Pid, (Step, Errno)> {
+    if handed.len() > hold.handed_at_start.len() {
+        return Err((Step::Descriptors, Errno::INVAL));
+    }
+    let mut numbered = Vec::with_capacity(handed.len());
+    for (mut descriptor, number) in handed.into_iter().zip(&hold.handed_at_start) {
+        lift(&mut descriptor, hold.above).at(Step::Descriptors)?;
+        numbered.push((descriptor, *number));
+    }
     let failed = Cell::new(None);
     let guest = sys::spawn_shared(&|| {
-        failed.set(Some(init::become_guest(plan)));
+        failed.set(Some(init::become_guest(plan, &numbered)));
         CANNOT_EXECUTE
     })
     .at(Step::CloneGuest)?;

@@ -26,6 +26,8 @@ pub(crate) enum Identity {
     Mapped { uid_map: String, gid_map: String },
     /// By becoming a user and group of a new user namespace whose maps the caller fills in.
     Within { uid: u32, gid: u32 },
+    /// By becoming a user and group of a user namespace that was entered.
+    Joined,
 }
 
 /// First of 2^22 user and group numbers, one per process id, in a range that no known allocator of users hands out
@@ -59,7 +61,7 @@ impl Identity {
     /// What this identity adds to the namespaces of the clone.
     pub(crate) fn namespaces(&self) -> c_int {
         match self {
-            Identity::Own { .. } => 0,
+            Identity::Own { .. } | Identity::Joined => 0,
             Identity::Mapped { .. } | Identity::Within { .. } => libc::CLONE_NEWUSER,
         }
     }
@@ -70,17 +72,25 @@ impl Identity {
         match *self {
             Identity::Own { id } if id >= FIRST_ID => FIRST_ID + (init.as_raw_pid().cast_unsigned() & PIDS),
             Identity::Own { id } => id,
-            Identity::Mapped { .. } => NOBODY,
+            Identity::Mapped { .. } | Identity::Joined => NOBODY,
             Identity::Within { uid, .. } => uid,
         }
     }
 
-    /// The same identity with the user number that the caller chose after the clone.
-    pub(crate) fn with_id(self, id: u32) -> Self {
-        match self {
+    /// The same identity with the user number that the caller chose after the clone, or that a user namespace which was
+    /// entered has. Runs in the supervisor while there is a /proc.
+    pub(crate) fn settled(&self, id: u32) -> Result<Self, Errno> {
+        let member = |path| {
+            let map = std::fs::read_to_string(path).unwrap_or_default();
+            member_of(&map).ok_or(Errno::INVAL)
+        };
+        Ok(match self {
             Identity::Own { .. } => Identity::Own { id },
-            other => other,
-        }
+            Identity::Joined => {
+                Identity::Within { uid: member("/proc/self/uid_map")?, gid: member("/proc/self/gid_map")? }
+            }
+            other => other.clone(),
+        })
     }
 
     /// Whether it takes a user namespace.
@@ -121,6 +131,8 @@ impl Identity {
                 become_user(uid, gid)?;
             }
             Identity::Mapped { .. } => {}
+            // Nobody is in it who could be become.
+            Identity::Joined => return Err(Errno::INVAL),
         }
         drop_capabilities()
     }
@@ -145,6 +157,14 @@ fn unused_id() -> Result<Option<u32>, Errno> {
         && holds("/proc/self/gid_map", NOBODY)
         && std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "allow");
     Ok(nobody.then_some(NOBODY))
+}
+
+/// The number in a map that owns nothing if there is one, else the first.
+fn member_of(map: &str) -> Option<u32> {
+    if map_holds(map, NOBODY) {
+        return Some(NOBODY);
+    }
+    map.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// Whether the number `id` is in a map of lines `FIRST-INSIDE FIRST-OUTSIDE COUNT` (user_namespaces(7)).
@@ -179,6 +199,13 @@ mod tests {
     fn map_with_the_number_in_any_of_its_ranges_holds_it() {
         assert!(map_holds("         0          0 4294967295\n", NOBODY));
         assert!(map_holds("0 100000 1000\n1000 1000 1\n1001 101000 64536\n", NOBODY));
+    }
+
+    #[test]
+    fn member_of_a_map_is_nobody_or_else_its_first() {
+        assert_eq!(member_of("0 100000 65536\n"), Some(NOBODY));
+        assert_eq!(member_of("7 1000 1\n9 100000 5\n"), Some(7));
+        assert_eq!(member_of(""), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,
-    process::{DumpableBehavior, Pid, Signal, WaitOptions},
+    process::{DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions},
 };
 
 use crate::{
@@ -41,6 +41,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) cgroups: &'a [OwnedFd],
     /// The host name inside.
     pub(crate) hostname: Option<&'a str>,
+    /// The domain name inside.
+    pub(crate) domain_name: Option<&'a str>,
+    /// Resource limits of the guest process.
+    pub(crate) limits: &'a [(Resource, Rlimit)],
     /// Our own executable.
     pub(crate) program: OwnedFd,
     /// The guest process's arguments.
@@ -96,10 +100,13 @@ pub(crate) fn enter_cgroups(groups: &[OwnedFd]) -> Result<(), (Step, Errno)> {
     groups.iter().try_for_each(|tasks| rustix::io::write(tasks, b"0").map(drop)).at(Step::JoinCgroup)
 }
 
-/// Gives the sandbox its host name and root, and gives up all privileges.
+/// Gives the sandbox its names and root, and gives up all privileges.
 pub(crate) fn furnish(plan: &Plan<'_>, identity: &Identity) -> Result<(), (Step, Errno)> {
     if let Some(name) = plan.hostname {
         sys::set_host_name(name).at(Step::HostName)?;
+    }
+    if let Some(name) = plan.domain_name {
+        sys::set_domain_name(name).at(Step::DomainName)?;
     }
     root::empty()?;
     identity.assume().at(Step::Privileges)?;
@@ -121,7 +128,7 @@ fn follow_caller(plan: &Plan<'_>) -> Result<(), (Step, Errno)> {
 
 /// Becomes the guest process; returns the exit status of one that could not.
 fn guest(plan: &Plan<'_>) -> c_int {
-    let (step, errno) = become_guest(plan);
+    let (step, errno) = become_guest(plan, &[]);
     Message::Failed { step, errno }.send(plan.report.as_fd());
     CANNOT_EXECUTE
 }
@@ -129,18 +136,24 @@ fn guest(plan: &Plan<'_>) -> c_int {
 /// As of a shell that cannot execute a command (POSIX XCU 2.8.2).
 pub(crate) const CANNOT_EXECUTE: c_int = 126;
 
-/// Becomes the guest process; returns only on failure.
-pub(crate) fn become_guest(plan: &Plan<'_>) -> (Step, Errno) {
-    match place(plan) {
+/// Becomes the guest process, which gets `more` besides its descriptors, of higher numbers; returns only on failure.
+pub(crate) fn become_guest(plan: &Plan<'_>, more: &[(OwnedFd, RawFd)]) -> (Step, Errno) {
+    // Of this process alone: a supervisor that may write no more could not tell how it went.
+    for (resource, limit) in plan.limits {
+        if let Err(errno) = rustix::process::setrlimit(*resource, *limit) {
+            return (Step::Limits, errno);
+        }
+    }
+    match place(plan, more) {
         Ok(()) => (Step::Exec, sys::exec(plan.program.as_fd(), &plan.argv)),
         Err(errno) => (Step::Descriptors, errno),
     }
 }
 
 /// Gives this process exactly its descriptors and the signal dispositions of a fresh one.
-fn place(plan: &Plan<'_>) -> Result<(), Errno> {
+fn place(plan: &Plan<'_>, more: &[(OwnedFd, RawFd)]) -> Result<(), Errno> {
     let mut next = FIRST_GIVEN;
-    for (descriptor, number) in &plan.descriptors {
+    for (descriptor, number) in plan.descriptors.iter().chain(more) {
         sys::close_range(next, number - 1, Close::OnExec)?;
         sys::duplicate_onto(descriptor.as_raw_fd(), *number)?;
         next = number + 1;

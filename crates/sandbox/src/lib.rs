@@ -17,6 +17,7 @@
 //! Architecture invariant: no step is skipped because it failed. What a host cannot give is an error, with one exception
 //! that the caller sees in [`Ended`]: an ordinary user's limits on memory and processes ([`Limits::Unavailable`]).
 
+mod beside;
 mod cgroup;
 mod clock;
 mod create;
@@ -41,17 +42,19 @@ mod supervisor;
 mod sys;
 mod terminal;
 
-pub use cgroup::{ContainerCgroup, ContainerCgroupError, Resources, Usage};
+pub use beside::{InRoot, run_beside, run_in_root};
+pub use cgroup::{
+    Amount, BusError, CgroupName, ContainerCgroup, ContainerCgroupError, CpuTime, Resources, Scope, Throttle,
+    Throttled, Usage,
+};
 pub use create::{Placed, Ready, create};
 pub use error::SandboxError;
 pub use lockdown::{LockdownError, guest_lockdown};
-pub use namespaces::{Namespace, Namespaces};
+pub use namespaces::{Namespace, Namespaces, TimeNamespace, UserNamespace};
 pub use network::{Interface, NetworkError, Taken, take_over};
-pub use process::{
-    Replacement, exists_since, is_signal, replace, run_beside, signal, started_at, wait_for_end,
-};
+pub use process::{Replacement, exists_since, is_signal, replace, signal, started_at, wait_for_end};
 pub use run::run;
-pub use spec::{CgroupSpec, Ended, Holding, How, Limits, Spec, Times, UserMaps, Witness};
+pub use spec::{CgroupSpec, Ended, Holding, How, Limits, Parameter, Spec, Times, UserMaps, Witness};
 pub use start::{StartError, listen, start};
 pub use step::Step;
 pub use terminal::{Terminal, TerminalError};

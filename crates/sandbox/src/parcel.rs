@@ -24,11 +24,14 @@ pub(crate) struct Parcel {
 }
 
 impl Parcel {
-    /// Checks the numbers and moves every descriptor above all of them.
-    pub(crate) fn pack(mut descriptors: Vec<(OwnedFd, RawFd)>) -> Result<Self, SandboxError> {
+    /// Checks the numbers, those that are handed over later among them, and moves every descriptor above all of them.
+    pub(crate) fn pack(
+        mut descriptors: Vec<(OwnedFd, RawFd)>,
+        later: &[RawFd],
+    ) -> Result<Self, SandboxError> {
         let fail = |step| move |errno| SandboxError::new(step, errno, false);
         keep_stdio_open().map_err(fail(Step::Stdio))?;
-        let above = check_numbers(&mut descriptors)?;
+        let above = check_numbers(&mut descriptors, later)?;
         for (descriptor, _) in &mut descriptors {
             lift(descriptor, above).map_err(fail(Step::Descriptors))?;
         }
@@ -54,11 +57,11 @@ fn keep_stdio_open() -> Result<(), Errno> {
     Ok(())
 }
 
-/// Sorts descriptors by the number they are to have and returns the first number above all of these.
-fn check_numbers(descriptors: &mut [(OwnedFd, RawFd)]) -> Result<RawFd, SandboxError> {
+/// Sorts descriptors by the number they are to have and returns the first number above all of these and of `later`.
+fn check_numbers(descriptors: &mut [(OwnedFd, RawFd)], later: &[RawFd]) -> Result<RawFd, SandboxError> {
     descriptors.sort_unstable_by_key(|(_, number)| *number);
     let mut least = FIRST_GIVEN;
-    for (_, number) in descriptors {
+    for number in descriptors.iter().map(|(_, number)| number).chain(later) {
         if !(least..=LAST_GIVEN).contains(number) {
             return Err(SandboxError::Descriptor(*number));
         }

@@ -87,29 +87,6 @@ pub fn replace(program: &Replacement) -> Errno {
     errno
 }
 
-/// Makes the child of `command` run in the mount, network, IPC, UTS and control-group namespaces of the process `pid`.
-///
-/// # Errors
-/// The process is gone, or is not ours to look at.
-pub fn run_beside(command: &mut std::process::Command, pid: i32) -> Result<(), Errno> {
-    use rustix::fs::{Mode, OFlags};
-    let kinds = [
-        ("net", libc::CLONE_NEWNET),
-        ("ipc", libc::CLONE_NEWIPC),
-        ("uts", libc::CLONE_NEWUTS),
-        ("cgroup", libc::CLONE_NEWCGROUP),
-        ("mnt", libc::CLONE_NEWNS),
-    ];
-    let mut namespaces = Vec::new();
-    for (name, kind) in kinds {
-        let path = format!("/proc/{pid}/ns/{name}");
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        namespaces.push((rustix::fs::open(path, flags, Mode::empty())?, kind));
-    }
-    sys::enter_before_exec(command, namespaces);
-    Ok(())
-}
-
 /// The signal of that number, if it is one that can be sent.
 #[must_use]
 pub fn is_signal(number: i32) -> bool {

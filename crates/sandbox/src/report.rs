@@ -14,6 +14,10 @@ pub(crate) enum Message {
     Failed { step: Step, errno: Errno },
     /// A sandbox that is started later got so far and waits to be told to go on.
     Reached(Stage),
+    /// The supervisor was cloned and has this process id.
+    Cloned(i32),
+    /// The kernel refused the parameter of this place in their list.
+    ParameterRefused { number: u32, errno: Errno },
     /// The guest process is over.
     Ended { end: End, ready: u64, executed: u64, ended: u64 },
 }
@@ -68,6 +72,8 @@ const SIGNALLED: u64 = 3;
 const REQUESTED: u64 = 4;
 const PLACED: u64 = 5;
 const READY: u64 = 6;
+const CLONED: u64 = 7;
+const PARAMETER_REFUSED: u64 = 8;
 
 impl Message {
     /// Writes the message. A caller that is gone needs none, so failure means nothing.
@@ -95,6 +101,11 @@ impl Message {
         let words: [u64; WORDS] = match self {
             Message::Failed { step, errno } => {
                 [FAILED, u64::from(step.number()), u64::from(errno.raw_os_error().cast_unsigned()), 0, 0, 0]
+            }
+            Message::Cloned(pid) => [CLONED, u64::from(pid.cast_unsigned()), 0, 0, 0, 0],
+            Message::ParameterRefused { number, errno } => {
+                let errno = u64::from(errno.raw_os_error().cast_unsigned());
+                [PARAMETER_REFUSED, u64::from(number), errno, 0, 0, 0]
             }
             Message::Reached(Stage::Placed) => [PLACED, 0, 0, 0, 0, 0],
             Message::Reached(Stage::Ready) => [READY, 0, 0, 0, 0, 0],
@@ -125,6 +136,11 @@ impl Message {
                 let errno = Errno::from_raw_os_error(i32::try_from(second).ok()?);
                 return Some(Message::Failed { step: Step::from_number(first)?, errno });
             }
+            CLONED => return Some(Message::Cloned(i32::try_from(first).ok()?)),
+            PARAMETER_REFUSED => {
+                let errno = Errno::from_raw_os_error(i32::try_from(second).ok()?);
+                return Some(Message::ParameterRefused { number: u32::try_from(first).ok()?, errno });
+            }
             PLACED => return Some(Message::Reached(Stage::Placed)),
             READY => return Some(Message::Reached(Stage::Ready)),
             EXITED => End::Exited(u8::try_from(first).ok()?),
@@ -147,6 +163,8 @@ mod tests {
             Message::Failed { step: Step::Exec, errno: Errno::ACCESS },
             Message::Reached(Stage::Placed),
             Message::Reached(Stage::Ready),
+            Message::Cloned(17),
+            Message::ParameterRefused { number: 3, errno: Errno::INVAL },
             Message::Ended { end: End::Exited(255), ready, executed, ended },
             Message::Ended { end: End::Signalled(libc::SIGSYS), ready, executed, ended },
             Message::Ended { end: End::Requested(libc::SIGTERM), ready, executed, ended },

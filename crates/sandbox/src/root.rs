@@ -1,4 +1,6 @@
-//! The file system inside: one empty directory that nobody can write to.
+//! The file system inside: one empty directory that nobody can write to; for a program of the image, the image.
+
+use std::ffi::CStr;
 
 use rustix::{
     io::Errno,
@@ -25,4 +27,20 @@ pub(crate) fn empty() -> Result<(), (Step, Errno)> {
     rustix::mount::unmount(c".", UnmountFlags::DETACH).map_err(|errno| (Step::DetachRoot, errno))?;
     // Fails unless the current directory is inside the new root.
     rustix::process::chdir(c"/").map_err(|errno| (Step::DetachRoot, errno))
+}
+
+/// Makes a mount namespace with the directory `root` as all that there is, for a program that comes from there: no /proc,
+/// no /dev, and device files and set-user-ID bits of its own mean nothing.
+pub(crate) fn replace(root: &CStr, read_only: bool) -> Result<(), Errno> {
+    crate::sys::unshare(libc::CLONE_NEWNS)?;
+    rustix::mount::mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    rustix::mount::mount_bind_recursive(root, root)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    let flags = if read_only { flags | MountFlags::RDONLY } else { flags };
+    // The flags of a bind mount are taken only by a second call (mount(2)).
+    rustix::mount::mount_remount(root, MountFlags::BIND | flags, c"")?;
+    rustix::process::chdir(root)?;
+    rustix::process::pivot_root(c".", c".")?;
+    rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
+    rustix::process::chdir(c"/")
 }

@@ -34,7 +34,7 @@ pub fn run(spec: Spec<'_>) -> Result<Ended, SandboxError> {
     let mut times = Times { called: clock::now(), ..Times::default() };
     let identity = Identity::choose().map_err(|errno| SandboxError::new(Step::Privileges, errno, false))?;
     let fail = |step| move |errno| SandboxError::new(step, errno, false);
-    let Parcel { descriptors, program, above } = Parcel::pack(spec.descriptors)?;
+    let Parcel { descriptors, program, above } = Parcel::pack(spec.descriptors, &[])?;
     let (report_reader, mut report) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(fail(Step::Pipe))?;
     lift(&mut report, above).map_err(fail(Step::Pipe))?;
@@ -48,7 +48,9 @@ pub fn run(spec: Spec<'_>) -> Result<Ended, SandboxError> {
         report_reader: report_reader.as_raw_fd(),
         identity: &identity,
         cgroups: cgroup.to_join(),
-        hostname: Some(spec.hostname),
+        hostname: spec.hostname,
+        domain_name: None,
+        limits: &[],
         program,
         argv: Arguments::new(spec.argv),
         descriptors,
@@ -82,10 +84,12 @@ pub fn run(spec: Spec<'_>) -> Result<Ended, SandboxError> {
             return Err(SandboxError::new(step, errno, identity.needs_user_namespace()));
         }
         // Killed from outside, or by the kernel for want of memory: then that is how the guest ended, too.
-        Some(Message::Reached(_)) | None => match status.terminating_signal() {
-            Some(signal) => End::Signalled(signal),
-            None => return Err(SandboxError::Silent { status: status.exit_status().unwrap_or(-1) }),
-        },
+        Some(Message::Reached(_) | Message::Cloned(_) | Message::ParameterRefused { .. }) | None => {
+            match status.terminating_signal() {
+                Some(signal) => End::Signalled(signal),
+                None => return Err(SandboxError::Silent { status: status.exit_status().unwrap_or(-1) }),
+            }
+        }
     };
     let how = match end {
         End::Signalled(libc::SIGKILL) if out_of_memory => How::OutOfMemory,

@@ -23,8 +23,8 @@ pub struct Spec<'a> {
     /// once. They are closed in the caller as soon as the sandbox has them, so that the end of the guest is the end of
     /// what it held.
     pub descriptors: Vec<(OwnedFd, RawFd)>,
-    /// The host name inside.
-    pub hostname: &'a str,
+    /// The host name inside; none leaves what is there.
+    pub hostname: Option<&'a str>,
     /// Limits on memory and processes, and the means to account for both.
     pub cgroup: Option<CgroupSpec>,
 }
@@ -33,18 +33,23 @@ pub struct Spec<'a> {
 pub struct Holding<'a> {
     /// Where it gets its namespaces from.
     pub namespaces: Namespaces,
-    /// The maps of a new user namespace; none for no user namespace of its own.
-    pub user_maps: Option<UserMaps>,
     /// The control group that it enters; the `cgroup` of the [`Spec`] is not looked at.
     pub cgroup: &'a ContainerCgroup,
     /// The terminal that becomes its standard input, output and error.
     pub terminal: Option<OwnedFd>,
-    /// Resource limits of everything inside.
+    /// The domain name inside (NIS); none leaves what is there.
+    pub domain_name: Option<&'a str>,
+    /// Kernel parameters of its namespaces, in order.
+    pub parameters: Vec<Parameter>,
+    /// Resource limits of the guest process. Hard limits above the caller's own are for the privileged (setrlimit(2)).
     pub limits: Vec<(Resource, Rlimit)>,
     /// How readily the kernel kills what is inside when memory runs out, from -1000 to 1000.
     pub oom_score_adj: Option<i32>,
     /// A listening stream socket through which the start is asked for ([`crate::start`]).
     pub listener: OwnedFd,
+    /// Numbers of what the guest process is handed at its start ([`crate::start`]), ascending, all above those of the
+    /// [`Spec`]: what is not there yet when the sandbox is made, as network interfaces that an engine wires in between.
+    pub handed_at_start: Vec<RawFd>,
     /// Who is told what happens. It runs in the supervisor, after the caller is gone.
     pub witness: &'a dyn Witness,
     /// Descriptors that the witness uses.
@@ -64,11 +69,24 @@ pub struct UserMaps {
     pub gid: u32,
 }
 
+/// A kernel parameter of a namespace (sysctl(8)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its file, below /proc/sys.
+    pub path: String,
+    /// Its value.
+    pub value: String,
+    /// Whether the sandbox may be without it.
+    pub optional: bool,
+}
+
 /// Who is told of the life of a sandbox that outlives its maker.
 ///
 /// It runs in the supervisor: without privileges, with an empty root, with no descriptors but those that it was said to
 /// use and standard error.
 pub trait Witness {
+    /// The supervisor is in its control group and still sees the files of its maker.
+    fn entered(&self);
     /// The guest process runs.
     fn started(&self);
     /// The guest process is over; the status to exit with.

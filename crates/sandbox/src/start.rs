@@ -1,11 +1,19 @@
-//! How a sandbox that waits for its start is started: one byte on its socket, one message back.
+//! How a sandbox that waits for its start is started: one byte on its socket, with what the guest process is handed, one
+//! message back.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    io::{IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
 
 use runu_core::{Blame, Blamed};
 use rustix::{
     io::Errno,
-    net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType},
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    },
 };
 
 use crate::{report::Message, step::Step};
@@ -42,23 +50,25 @@ impl Blamed for StartError {
 ///
 /// # Errors
 /// The kernel refuses, mostly because the name is taken.
-pub fn listen(directory: BorrowedFd<'_>, name: &str) -> Result<std::os::fd::OwnedFd, Errno> {
+pub fn listen(directory: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     let socket = socket()?;
     rustix::net::bind(&socket, &address(directory, name)?)?;
     rustix::net::listen(&socket, 1)?;
     Ok(socket)
 }
 
-/// Starts the sandbox whose socket is called `name` in `directory`. Its guest process runs when this returns.
+/// Starts the sandbox whose socket is called `name` in `directory`. Its guest process runs when this returns, and has what
+/// is handed over here under the numbers that were named when the sandbox was made
+/// ([`Holding::handed_at_start`](crate::Holding)), one after the other; numbers for which nothing is handed over stay closed.
 ///
 /// # Errors
-/// It does not wait for a start, or it cannot run its guest process.
-pub fn start(directory: BorrowedFd<'_>, name: &str) -> Result<(), StartError> {
+/// It does not wait for a start, it expects less than is handed over, or it cannot run its guest process.
+pub fn start(directory: BorrowedFd<'_>, name: &str, handed: &[BorrowedFd<'_>]) -> Result<(), StartError> {
     let socket = socket().map_err(StartError::NotWaiting)?;
     address(directory, name)
         .and_then(|address| rustix::net::connect(&socket, &address))
         .map_err(StartError::NotWaiting)?;
-    rustix::net::send(&socket, b"s", SendFlags::NOSIGNAL).map_err(|_| StartError::Ended)?;
+    ask(socket.as_fd(), handed).map_err(|_| StartError::Ended)?;
     match Message::receive(socket.as_fd()) {
         Some(Message::Reached(_)) => Ok(()),
         Some(Message::Failed { step, errno }) => Err(StartError::Step { step, source: errno }),
@@ -66,7 +76,40 @@ pub fn start(directory: BorrowedFd<'_>, name: &str) -> Result<(), StartError> {
     }
 }
 
-fn socket() -> Result<std::os::fd::OwnedFd, Errno> {
+/// What asks for a start.
+const START: u8 = b's';
+
+/// Descriptors handed over at most: more than a guest has devices, less than the kernel takes at once (unix(7),
+/// `SCM_RIGHTS`: 253).
+const HANDED_MAX: usize = 64;
+
+/// Asks for a start.
+fn ask(socket: BorrowedFd<'_>, handed: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !handed.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(handed)) {
+        return Err(Errno::TOOBIG);
+    }
+    rustix::net::sendmsg(socket, &[IoSlice::new(&[START])], &mut ancillary, SendFlags::NOSIGNAL).map(drop)
+}
+
+/// What a peer hands over that asks for a start; `None` if it asks for nothing.
+pub(crate) fn asked(peer: BorrowedFd<'_>) -> Option<Vec<OwnedFd>> {
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED_MAX))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let received =
+        rustix::net::recvmsg(peer, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags).ok()?;
+    let handed = ancillary.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
+        _ => Vec::new(),
+    });
+    let handed = handed.collect();
+    (received.bytes == 1 && byte == [START]).then_some(handed)
+}
+
+fn socket() -> Result<OwnedFd, Errno> {
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
 }
 

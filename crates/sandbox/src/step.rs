@@ -32,6 +32,10 @@ pub enum Step {
     DetachRoot,
     /// Setting the host name.
     HostName,
+    /// Setting the domain name.
+    DomainName,
+    /// Making a view of the clocks.
+    Clocks,
     /// Giving up privileges.
     Privileges,
     /// Binding the supervisor's life to the caller's.
@@ -53,7 +57,7 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 22] = [
+    const ALL: [Step; 24] = [
         Step::Stdio,
         Step::OwnExecutable,
         Step::Signals,
@@ -67,6 +71,8 @@ impl Step {
         Step::PivotRoot,
         Step::DetachRoot,
         Step::HostName,
+        Step::DomainName,
+        Step::Clocks,
         Step::Privileges,
         Step::DeathSignal,
         Step::CloneGuest,
@@ -105,6 +111,8 @@ impl fmt::Display for Step {
             Step::PivotRoot => "change to the empty root",
             Step::DetachRoot => "detach the host's root",
             Step::HostName => "set the host name",
+            Step::DomainName => "set the domain name",
+            Step::Clocks => "make a time namespace",
             Step::Privileges => "give up privileges",
             Step::DeathSignal => "bind the supervisor's life to the caller's",
             Step::CloneGuest => "clone the guest process",

@@ -37,10 +37,27 @@ pub(crate) enum Side {
 /// `__WALL` on the process descriptor.
 pub(crate) fn fork_into(namespaces: c_int, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Errno> {
     let mut pidfd: RawFd = -1;
+    let pidfd_at = ptr::from_mut(&mut pidfd).expose_provenance() as u64;
+    let Some(pid) = clone_process(namespaces | libc::CLONE_PIDFD, pidfd_at, cgroup)? else {
+        return Ok(Side::Child);
+    };
+    // SAFETY: the call succeeded, so with CLONE_PIDFD the kernel stored a new descriptor that nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Side::Parent(pidfd, pid))
+}
+
+/// As [`fork_into`], but the new process is a child of our parent; its process id, or none in itself. Its end raises the
+/// signal that ours does.
+pub(crate) fn fork_sister(namespaces: c_int, cgroup: Option<BorrowedFd<'_>>) -> Result<Option<Pid>, Errno> {
+    clone_process(namespaces | libc::CLONE_PARENT, 0, cgroup)
+}
+
+/// The call of both; the new process's id, or none in itself. With `CLONE_PIDFD`, `pidfd_at` is the address of an `RawFd`.
+fn clone_process(flags: c_int, pidfd_at: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Option<Pid>, Errno> {
     // SAFETY: `clone_args` is plain integers, for which all-zero is a valid value that asks for nothing.
     let mut args: libc::clone_args = unsafe { mem::zeroed() };
-    args.flags = u64::from(namespaces.cast_unsigned()) | u64::from(libc::CLONE_PIDFD.cast_unsigned());
-    args.pidfd = ptr::from_mut(&mut pidfd).expose_provenance() as u64;
+    args.flags = u64::from(flags.cast_unsigned());
+    args.pidfd = pidfd_at;
     if let Some(directory) = cgroup {
         /// `CLONE_INTO_CGROUP` of linux/sched.h; the C library's binding is too narrow to hold it.
         const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -50,14 +67,11 @@ pub(crate) fn fork_into(namespaces: c_int, cgroup: Option<BorrowedFd<'_>>) -> Re
     // SAFETY: `args` is a live `clone_args` of the size given; without CLONE_VM and with no stack the child returns here
     // on its own copy of this stack, as after fork.
     let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
-    let result = check(result)?;
-    if result == 0 {
-        return Ok(Side::Child);
+    match check(result)? {
+        0 => Ok(None),
+        // A successful clone returns a process id: positive, and it fits.
+        pid => i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::INVAL).map(Some),
     }
-    // SAFETY: the call succeeded, so with CLONE_PIDFD the kernel stored a new descriptor that nobody else owns.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    let pid = i32::try_from(result).ok().and_then(Pid::from_raw).ok_or(Errno::INVAL)?;
-    Ok(Side::Parent(pidfd, pid))
 }
 
 /// Runs `child` in a new process that shares this one's memory, and returns when that process has called exec or ended.
@@ -295,23 +309,49 @@ pub(crate) fn bind_packets(socket: BorrowedFd<'_>, index: u32) -> Result<(), Err
     check(i64::from(bound)).map(drop)
 }
 
+/// Makes new namespaces of these kinds (`CLONE_NEW*`) for this process, or for its children where the kind is so.
+pub(crate) fn unshare(kinds: c_int) -> Result<(), Errno> {
+    // SAFETY: with flags of namespaces alone, unshare touches no memory and no descriptor.
+    check(i64::from(unsafe { libc::unshare(kinds) })).map(drop)
+}
+
 /// Makes standard input the controlling terminal of this session, which this process must lead.
 pub(crate) fn take_terminal() -> Result<(), Errno> {
     // SAFETY: TIOCSCTTY takes a number and touches no memory.
     check(i64::from(unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) })).map(drop)
 }
 
-/// Makes the child of `command` enter namespaces, each of a kind (`CLONE_NEW*`), before its program runs.
-pub(crate) fn enter_before_exec(command: &mut std::process::Command, namespaces: Vec<(OwnedFd, c_int)>) {
-    use std::os::{fd::AsFd, unix::process::CommandExt};
-    let enter = move || {
-        for (descriptor, kind) in &namespaces {
-            join_namespace(descriptor.as_fd(), *kind)?;
-        }
-        Ok(())
+/// Makes the child of `command` do something before its program runs; `prepare` must only make system calls.
+pub(crate) fn prepare_before_exec(
+    command: &mut std::process::Command,
+    prepare: impl Fn() -> Result<(), Errno> + Send + Sync + 'static,
+) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec the closure only makes system calls, on what it owns.
+    unsafe { command.pre_exec(move || Ok(prepare()?)) };
+}
+
+/// Goes on in a new child of this process, which has a single thread; this process waits for the child's end and ends as it
+/// did. When this process is killed, so is the child.
+pub(crate) fn continue_in_child() -> Result<(), Errno> {
+    use rustix::process::{Signal, WaitOptions, waitpid};
+    let child = match fork_into(0, None)? {
+        Side::Child => return rustix::process::set_parent_process_death_signal(Some(Signal::KILL)),
+        Side::Parent(_, child) => child,
     };
-    // SAFETY: between fork and exec the closure only makes system calls on descriptors that it owns.
-    unsafe { command.pre_exec(enter) };
+    // Whoever waits for the program to begin, or to have ended, waits for these to be closed.
+    close_range(0, RawFd::MAX, Close::Now)?;
+    loop {
+        // `__WALL`: its end raises no signal, and only this finds it (wait(2)).
+        match waitpid(Some(child), WaitOptions::from_bits_retain(0x4000_0000)) {
+            Ok(Some((_, status))) => {
+                let killed = status.terminating_signal().map(|signal| 128 + signal);
+                exit_now(status.exit_status().or(killed).unwrap_or(255));
+            }
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(_) => exit_now(255),
+        }
+    }
 }
 
 /// Sends the signal of that number to a process.
@@ -334,6 +374,12 @@ pub(crate) fn exec_path(path: &CStr, argv: &Arguments<'_>) -> Errno {
 pub(crate) fn set_host_name(name: &str) -> Result<(), Errno> {
     // SAFETY: the pointer and length are those of a live string.
     check(i64::from(unsafe { libc::sethostname(name.as_ptr().cast::<c_char>(), name.len()) })).map(drop)
+}
+
+/// Sets the domain name (NIS) of this UTS namespace.
+pub(crate) fn set_domain_name(name: &str) -> Result<(), Errno> {
+    // SAFETY: the pointer and length are those of a live string.
+    check(i64::from(unsafe { libc::setdomainname(name.as_ptr().cast::<c_char>(), name.len()) })).map(drop)
 }
 
 /// Takes every capability out of the bounding set, so that no exec can ever bring one back.

@@ -115,7 +115,7 @@ impl<'a> Grammar<'a> {
         if invocation.initrd && !own_mounts {
             parameters.extend(self.initrd_mounts.iter().map(|mount| Variable::new(MOUNTS, *mount)));
         }
-        self.check_variables(&invocation.env)?;
+        self.check_variables(invocation)?;
         parameters.extend(invocation.env.iter().map(|variable| {
             let text = [variable.name.as_slice(), b"=", variable.value.as_slice()].concat();
             Variable::new(ENVIRONMENT, text)
@@ -155,14 +155,18 @@ impl<'a> Grammar<'a> {
         Ok(())
     }
 
-    fn check_variables(&self, variables: &[Variable]) -> Result<(), CommandLineError> {
+    fn check_variables(&self, invocation: &Invocation) -> Result<(), CommandLineError> {
+        let variables = &invocation.env;
         let Some(first) = variables.first() else { return Ok(()) };
         let most = self.variables.map_err(|why| {
             let name = Printable(&first.name).to_string();
             CommandLineError::NoEnvironment { name, why }
         })?;
-        if variables.len() as u64 > most {
-            return Err(CommandLineError::TooManyVariables { count: variables.len(), most });
+        // Both kinds of variable go into one table of the kernel's.
+        let own = invocation.parameters.iter().filter(|given| given.name == ENVIRONMENT.as_bytes()).count();
+        let count = variables.len() + own;
+        if count as u64 > most {
+            return Err(CommandLineError::TooManyVariables { count, most });
         }
         // The value of `env.vars` starts with the variable's name.
         if let Some(variable) = variables.iter().find(|variable| variable.name.starts_with(b"[")) {
@@ -218,7 +222,7 @@ fn initrd_mounts(facts: &Facts) -> &'static [&'static str] {
 }
 
 /// `PREFIX.PARAMETER`, as C identifiers make it.
-fn is_parameter_name(name: &[u8]) -> bool {
+pub(super) fn is_parameter_name(name: &[u8]) -> bool {
     let mut parts = name.split(|byte| *byte == b'.');
     let mut identifier = || {
         parts.next().is_some_and(|part| {

@@ -2,22 +2,24 @@
 
 use proptest::prelude::*;
 use runu_core::{Blame, Blamed};
-use runu_guest::{CommandLineError, Fault, Guest, Invocation, Variable, Word, command_line, detect};
+use runu_guest::{
+    CommandLine, CommandLineError, Fault, Guest, Invocation, Variable, Word, command_line, detect, unikraft,
+};
 
 use crate::{
     elf_file::ElfFile,
     kernel_model::{Heard, hear, hear_without_escapes},
-    unikraft_file::{self, TEXT, unikraft},
+    unikraft_file::{self, TEXT, unikraft as unikraft_kernel},
 };
 
 /// A kernel of that release with these libraries, of the fc kind.
 fn kernel(version: &str, libraries: &[&str]) -> Guest {
-    detect(&unikraft(version, libraries).elf64()).expect("a guest")
+    detect(&unikraft_kernel(version, libraries).elf64()).expect("a guest")
 }
 
 /// A kernel that lists these parameters.
 fn listing(parameters: &[unikraft_file::Parameter], libraries: &[&str]) -> Guest {
-    let mut file = unikraft("0.18.0", &[libraries, &["libuklibparam"]].concat());
+    let mut file = unikraft_kernel("0.18.0", &[libraries, &["libuklibparam"]].concat());
     unikraft_file::list_parameters(&mut file, parameters);
     detect(&file.multiboot()).expect("a guest")
 }
@@ -168,6 +170,31 @@ fn variables_with_a_name_the_kernel_cannot_read_are_refused() {
 }
 
 #[test]
+fn variables_given_as_parameters_count_as_well() {
+    let guest = with_variables(2);
+    let both = |env: &[(&str, &str)]| Invocation {
+        parameters: vec![Variable::new("env.vars", "X=1")],
+        ..with_env(env)
+    };
+    assert!(command_line(&guest, &both(&[("A", "1")])).is_ok());
+    assert_eq!(
+        refusal(&guest, &both(&[("A", "1"), ("B", "2")])),
+        CommandLineError::TooManyVariables { count: 3, most: 2 }
+    );
+}
+
+#[test]
+fn line_written_by_hand_is_taken_as_it_is_or_refused() {
+    let line = CommandLine::literal(b"k a.b=\"c -- d").expect("a line");
+    assert_eq!(line.as_bytes(), b"k a.b=\"c -- d");
+    for (text, fault) in [(&b""[..], Fault::Empty), (&b"a\0b"[..], Fault::Nul), (&b"a\n"[..], Fault::LineEnd)]
+    {
+        assert_eq!(CommandLine::literal(text), Err(CommandLineError::Word { word: Word::Line, fault }));
+    }
+    assert!(matches!(CommandLine::literal(&[b'a'; 4096]), Err(CommandLineError::TooLong { .. })));
+}
+
+#[test]
 fn parameters_are_checked_against_what_the_kernel_lists() {
     let guest = listing(&[("netdev", "ip", TEXT, 1), ("virtio_mmio", "device", TEXT, 4)], &[]);
     let ip = ("netdev.ip", "10.0.0.2/24:10.0.0.1:::");
@@ -196,7 +223,7 @@ fn parameters_that_would_be_read_as_something_else_are_refused() {
 fn initrd_is_unpacked_in_the_words_of_the_kernels_release() {
     let libraries = ["libuklibparam", "libvfscore", "libukcpio"];
     let fstab = |version: &str| {
-        let mut file = unikraft(version, &libraries);
+        let mut file = unikraft_kernel(version, &libraries);
         unikraft_file::list_old_parameter(&mut file, "libvfscore", "fstab", TEXT, 16);
         line(&detect(&file.elf64()).expect("a guest"), &with_initrd())
     };
@@ -348,6 +375,15 @@ proptest! {
         let invocation = Invocation { argv0: b"app".to_vec(), args, ..Invocation::default() };
         let line = command_line(&kernel("0.16.3", &[]), &invocation).expect("within limits");
         prop_assert_eq!(hear(line.as_bytes(), false), meant(&invocation));
+        prop_assert_eq!(unikraft::words(line.as_bytes()), Some(meant(&invocation).argv));
+    }
+
+    #[test]
+    fn parameters_written_for_a_kernel_are_read_back(given in proptest::collection::vec(parameter(), 0..4)) {
+        let invocation = Invocation { parameters: given.clone(), ..invocation(&[]) };
+        let line = command_line(&own_guest(), &invocation).expect("within limits");
+        let text = line.as_bytes().strip_prefix(b"app runu").and_then(|line| line.strip_suffix(b" --"));
+        prop_assert_eq!(unikraft::parameters(text.expect("the frame")), Some(given));
     }
 
     #[test]

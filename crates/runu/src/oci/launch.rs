@@ -2,14 +2,13 @@
 
 use std::{fs::File, os::unix::fs::FileExt};
 
-use runu_container::{Conclusion, Launch, Numbers};
+use runu_container::{Conclusion, Launch, Monitors, Numbers};
 use runu_core::{Printable, Report, VirtAddr};
 use runu_guest::Guest;
 use runu_process::descriptor;
 use runu_sandbox::How;
 
 use crate::{
-    cli::MonitorChoice,
     monitor,
     start::GUEST_NAME,
     verdict::{self, Verdict},
@@ -31,8 +30,8 @@ pub(crate) fn launch() -> Launch<'static> {
     }
 }
 
-fn fits(guest: &Guest) -> Result<(), String> {
-    monitor::choose(MonitorChoice::Auto, guest).map(drop).map_err(|error| error.to_string())
+fn fits(guest: &Guest, asked: Option<&str>, policy: &Monitors) -> Result<(), String> {
+    monitor::choose_within(policy, asked, guest).map(drop).map_err(|error| error.to_string())
 }
 
 fn conclude(how: How, report: &[u8], kernel: &File) -> Conclusion {

@@ -1,6 +1,6 @@
 //! Which hierarchies of control groups this host has, and where.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::OnceLock};
 
 /// The two kinds of hierarchy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,25 +16,26 @@ pub(crate) enum Version {
 pub(crate) struct Hierarchy {
     /// Which kind.
     pub(crate) version: Version,
-    /// Its controllers; none for one that only names groups.
+    /// Its controllers; none for one that only names groups, nor for that of version 2, where each group has its own.
     pub(crate) controllers: Vec<String>,
     /// Where.
     pub(crate) mount: PathBuf,
 }
 
 /// Those in which containers have groups: all of version 1; that of version 2 only where version 1 does not exist, as a
-/// hybrid host has nothing but names in it.
-pub(crate) fn hierarchies() -> Vec<Hierarchy> {
+/// hybrid host has nothing but names in it. Looked for once: whoever uses this does not mount any.
+pub(crate) fn hierarchies() -> &'static [Hierarchy] {
+    static FOUND: OnceLock<Vec<Hierarchy>> = OnceLock::new();
+    FOUND.get_or_init(find)
+}
+
+fn find() -> Vec<Hierarchy> {
     let mut found = parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
     if found.iter().any(|hierarchy| hierarchy.version == Version::Separate) {
         found.retain(|hierarchy| hierarchy.version == Version::Separate);
         // The group that everything is asked of comes first.
         found.sort_by_key(|hierarchy| !hierarchy.controllers.iter().any(|name| name == "memory"));
         return found;
-    }
-    for hierarchy in &mut found {
-        let controllers = fs::read_to_string(hierarchy.mount.join("cgroup.controllers")).unwrap_or_default();
-        hierarchy.controllers = controllers.split_ascii_whitespace().map(str::to_owned).collect();
     }
     found
 }
