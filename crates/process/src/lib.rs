@@ -56,8 +56,13 @@ pub mod descriptor {
     pub const INITRD: i32 = 5;
     /// Where the report goes: JSON of [`runu_core::Report`], at most [`REPORT_MAX`] bytes.
     pub const REPORT: i32 = 6;
-    /// A socket through which the guest's frames go, if the plan has a network card.
-    pub const NETWORK: i32 = 7;
+    /// The first disk, if the plan has disks; the others follow.
+    pub const DISK: i32 = 7;
+    /// The first shared directory's server, if the plan has shared directories; the others follow.
+    pub const SHARE: i32 = 16;
+    /// A socket through which the guest's frames go, if the plan has a network card. It is handed over at the start, so it
+    /// comes last.
+    pub const NETWORK: i32 = 24;
     /// Length of a report at most, in bytes: less than a pipe holds (pipe(7)), so that writing it never blocks.
     pub const REPORT_MAX: usize = 32 << 10;
 }
