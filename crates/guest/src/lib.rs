@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod cards;
 mod command_line;
 mod detect;
 mod elf;
@@ -32,6 +33,7 @@ pub mod solo5;
 mod symbol;
 pub mod unikraft;
 
+pub use cards::card_parameters;
 pub use command_line::{CommandLine, CommandLineError, Fault, Invocation, Variable, Word, command_line};
 pub use detect::{DetectError, detect};
 pub use elf::Class;
