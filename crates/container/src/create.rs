@@ -114,8 +114,7 @@ pub fn create(
     let making =
         Making { directory: &directory, bundle, process, flags, launch, cgroup: &cgroup, host_name, planner };
     let kinds = (namespaces, parameters);
-    let made =
-        record.save(&directory).and_then(|()| making.make(&mut record, files, &plan, kinds));
+    let made = record.save(&directory).and_then(|()| making.make(&mut record, files, &plan, kinds));
     if made.as_ref().is_err_and(is_of_others) {
         // What is not ours is not removed with us.
         record.cgroup = None;

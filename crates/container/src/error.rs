@@ -147,7 +147,9 @@ pub enum ContainerError {
     #[error("the guest cannot have the host's network: it brings its own")]
     HostNetwork,
     /// A guest with a network of its own where others are.
-    #[error("the guest cannot share a network namespace: it brings its own network, and other processes use this one")]
+    #[error(
+        "the guest cannot share a network namespace: it brings its own network, and other processes use this one"
+    )]
     SharedNetwork,
     /// `start` in another status than created.
     #[error("{}", not_created(*.0))]

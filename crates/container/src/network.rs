@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn servers_that_no_guest_reaches_are_left_out() {
-        let text = b"# made by an engine\nnameserver 127.0.0.11\nnameserver 1.1.1.1\nnameserver fe80::1%eth0\n\
+        let text =
+            b"# made by an engine\nnameserver 127.0.0.11\nnameserver 1.1.1.1\nnameserver fe80::1%eth0\n\
                      nameserver 10.0.0.2\nsearch example.org other.org\noptions ndots:0\n";
         let names = Names::parse(text);
         assert_eq!(names.servers, [Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(10, 0, 0, 2)]);

@@ -81,6 +81,8 @@ fn line(image: &Image, spec: &Spec, wired: Option<&Wired>) -> Result<CommandLine
             if let Some(wired) = wired {
                 runu_guest::add_network_parameters(&image.guest, &wired.network, &mut invocation.parameters);
             }
+            let cards = usize::from(wired.is_some());
+            invocation.parameters.extend(runu_guest::card_parameters(&image.guest, cards));
             let env = environment(spec, &image.guest, &invocation)?;
             runu_guest::command_line(&image.guest, &Invocation { env, ..invocation })
         }

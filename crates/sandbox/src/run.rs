@@ -87,12 +87,10 @@ pub fn run(spec: Spec<'_>) -> Result<Ended, SandboxError> {
         Some(
             Message::Reached(_) | Message::Cloned(_) | Message::ParameterRefused { .. } | Message::Refused,
         )
-        | None => {
-            match status.terminating_signal() {
-                Some(signal) => End::Signalled(signal),
-                None => return Err(SandboxError::Silent { status: status.exit_status().unwrap_or(-1) }),
-            }
-        }
+        | None => match status.terminating_signal() {
+            Some(signal) => End::Signalled(signal),
+            None => return Err(SandboxError::Silent { status: status.exit_status().unwrap_or(-1) }),
+        },
     };
     let how = match end {
         End::Signalled(libc::SIGKILL) if out_of_memory => How::OutOfMemory,

@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(told(NOTE, &[b"one"])?, (0, "7:one 9:-".to_owned()));
     assert_eq!(told(NOTE, &[])?, (0, "7:- 9:-".to_owned()));
     assert!(told(NOTE, &[b"one", b"two", b"three"]).is_err());
-    assert_eq!(told(b"otherwise", &[]).unwrap_err().to_string(), "otherwise");
+    assert_eq!(told(b"otherwise", &[]).map_err(|error| error.to_string()), Err("otherwise".to_owned()));
     eprintln!("descriptors handed over at the start: ok");
     Ok(())
 }
