@@ -213,7 +213,8 @@ mod tests {
 
     /// What a stream of these frames looks like.
     fn stream(frames: &[&[u8]]) -> Vec<u8> {
-        frames.iter().flat_map(|frame| [&(frame.len() as u32).to_be_bytes()[..], frame].concat()).collect()
+        let len = |frame: &[u8]| u32::try_from(frame.len()).unwrap().to_be_bytes();
+        frames.iter().flat_map(|frame| [&len(frame)[..], frame].concat()).collect()
     }
 
     /// Receives all that comes when the bytes arrive in pieces of this length, nothing in between.

@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, reason = "frames of tests are short")]
+
 use proptest::prelude::*;
 
 use super::*;
