@@ -37,13 +37,13 @@ pub(crate) fn with_rules<R>(
     // Two descriptors: console input and network to listen to while asleep, or console output to wait for.
     let two = [ArgCheck::eq64(1, POLLED)];
     let network = descriptor::NETWORK.cast_unsigned();
-    let receive = [
+    let socket = [
         ArgCheck::eq32(0, network),
         ArgCheck::eq32(3, libc::MSG_DONTWAIT.cast_unsigned()),
         ArgCheck::eq64(4, 0),
         ArgCheck::eq64(5, 0),
     ];
-    let send = [ArgCheck::eq32(0, network), ArgCheck::eq32(3, 0), ArgCheck::eq64(4, 0), ArgCheck::eq64(5, 0)];
+    let tap = [ArgCheck::eq32(0, network)];
     let protect = [never_executable];
     use_rules(&[
         Rule { call: libc::SYS_read, args: &input, reason: "console input" },
@@ -56,8 +56,10 @@ pub(crate) fn with_rules<R>(
         },
         Rule { call: libc::SYS_mprotect, args: &protect, reason: "notice writes to translated code" },
         Rule { call: libc::SYS_munmap, args: &[], reason: "follow changes of the guest's page tables" },
-        Rule { call: libc::SYS_recvfrom, args: &receive, reason: "frames for the guest" },
-        Rule { call: libc::SYS_sendto, args: &send, reason: "frames of the guest" },
+        Rule { call: libc::SYS_recvfrom, args: &socket, reason: "frames for the guest" },
+        Rule { call: libc::SYS_sendto, args: &socket, reason: "frames of the guest" },
+        Rule { call: libc::SYS_read, args: &tap, reason: "frames for the guest, from a tap" },
+        Rule { call: libc::SYS_write, args: &tap, reason: "frames of the guest, into a tap" },
         Rule { call: libc::SYS_rt_sigreturn, args: &[], reason: "return from faults of guest code" },
         Rule { call: libc::SYS_timer_settime, args: &timers, reason: "the guest's timer while it runs" },
         Rule { call: libc::SYS_ppoll, args: &two, reason: "sleep while the guest is idle" },
