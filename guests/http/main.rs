@@ -26,7 +26,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr};
 use virtio::Card;
 
-rt::guest!("http", main);
+rt::guest!("http", main, uses "network");
 
 /// Connections at once; who comes when there are so many is refused.
 const CONNECTIONS: usize = 32;

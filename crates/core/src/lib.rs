@@ -7,6 +7,7 @@
 mod addr;
 mod blame;
 mod bytes;
+mod place;
 mod plan;
 mod report;
 mod text;
@@ -14,6 +15,7 @@ mod text;
 pub use addr::{GuestAddr, VirtAddr};
 pub use blame::{Blame, Blamed};
 pub use bytes::{Bytes, ParseBytesError};
+pub use place::Place;
 pub use plan::{BootProtocol, NetworkCard, Plan, Segment};
 pub use report::{Counters, End, Phases, Report};
 pub use text::Printable;

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod cards;
 mod command_line;
 mod detect;
 mod elf;
@@ -32,11 +33,12 @@ pub mod solo5;
 mod symbol;
 pub mod unikraft;
 
+pub use cards::card_parameters;
 pub use command_line::{CommandLine, CommandLineError, Fault, Invocation, Variable, Word, command_line};
 pub use detect::{DetectError, detect};
 pub use elf::Class;
 pub use foreign::Foreign;
 pub use guest::{Arch, Guest, Kind};
-pub use network::{Network, network_parameters};
+pub use network::{Network, NetworkUse, add_network_parameters, network_use};
 pub use plan::{PlanError, plan};
 pub use symbol::symbol;

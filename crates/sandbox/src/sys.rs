@@ -296,14 +296,17 @@ pub(crate) fn join_namespace(descriptor: BorrowedFd<'_>, kind: c_int) -> Result<
     check(i64::from(unsafe { libc::setns(descriptor.as_raw_fd(), kind) })).map(drop)
 }
 
+/// Frames of every protocol (linux/if_ether.h).
+const ETH_P_ALL: u16 = 3;
+
 /// Binds a packet socket to the interface of that number, for frames of all protocols (packet(7)).
 pub(crate) fn bind_packets(socket: BorrowedFd<'_>, index: u32) -> Result<(), Errno> {
     // SAFETY: all zeroes are a valid address of this kind.
     let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as libc::sa_family_t;
-    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_family = rustix::net::AddressFamily::PACKET.as_raw();
+    address.sll_protocol = ETH_P_ALL.to_be();
     address.sll_ifindex = index.cast_signed();
-    let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    let len = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).unwrap_or(0);
     // SAFETY: the address is as long as we say and outlives the call.
     let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) };
     check(i64::from(bound)).map(drop)

@@ -1,5 +1,6 @@
 //! What `runu-guest` promises, told with kernel files that are built here.
 
+mod cards;
 mod command_line;
 mod detect;
 mod elf_file;

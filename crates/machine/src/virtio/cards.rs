@@ -1,6 +1,6 @@
 //! The slots of a machine and the cards in them: where each device's registers are, and which interrupt line it has.
 
-use runu_core::{BootProtocol, GuestAddr};
+use runu_core::{BootProtocol, GuestAddr, Place};
 
 use super::{Device, Dma, Function, Mmio, Pci};
 use crate::{
@@ -8,49 +8,10 @@ use crate::{
     pci::{self, ConfigAddress},
 };
 
-/// Guest-physical address of the first device's registers, where the smallest machine of QEMU (hw/i386/microvm.c,
-/// `VIRTIO_MMIO_BASE`) has them too.
-const MMIO_BASE: u64 = 0xfeb0_0000;
-
 /// First I/O port of the first device's registers: above all that a PC has of its own.
 const PORT_BASE: u16 = 0xc000;
 /// Distance between devices' ports.
 const PORT_STEP: u16 = 0x40;
-
-/// Interrupt lines in the order in which they are given away: those that no part of a PC here uses.
-const LINES: [u8; 5] = [5, 10, 11, 9, 7];
-
-/// How a kernel finds a card.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// It searches the PCI bus.
-    Pci,
-    /// It has to be told of registers in memory.
-    Mmio {
-        /// Guest-physical address of its registers.
-        base: GuestAddr,
-        /// How many bytes they take.
-        len: u64,
-        /// Its interrupt line.
-        line: u8,
-    },
-}
-
-impl Place {
-    /// Where card `number` of a machine is that is entered by this boot protocol: kernels built for QEMU look on the PCI
-    /// bus, those built for Firecracker want to be told. `None` if there are not so many slots.
-    #[must_use]
-    pub fn of(boot: BootProtocol, number: usize) -> Option<Self> {
-        let line = *LINES.get(number)?;
-        Some(match boot {
-            BootProtocol::Multiboot => Place::Pci,
-            BootProtocol::Linux64 => {
-                let base = GuestAddr(MMIO_BASE + number as u64 * Mmio::LEN);
-                Place::Mmio { base, len: Mmio::LEN, line }
-            }
-        })
-    }
-}
 
 /// A card in its slot.
 #[derive(Debug)]
@@ -79,7 +40,7 @@ impl Card {
 #[derive(Debug)]
 pub struct Cards {
     boot: BootProtocol,
-    cards: Vec<Card>,
+    cards: Vec<(Place, Card)>,
     address: ConfigAddress,
     written: Vec<u64>,
 }
@@ -95,14 +56,14 @@ impl Cards {
     pub(crate) fn plug(&mut self, device: Box<dyn Device>) -> Option<Place> {
         let number = self.cards.len();
         let place = Place::of(self.boot, number)?;
-        let line = *LINES.get(number)?;
-        self.cards.push(match place {
-            Place::Pci => {
+        let card = match place {
+            Place::Pci { line } => {
                 let base = PORT_BASE + PORT_STEP * u16::try_from(number).ok()?;
                 Card::Pci(Pci::new(device, base, line))
             }
             Place::Mmio { .. } => Card::Mmio(Mmio::new(device)),
-        });
+        };
+        self.cards.push((place, card));
         Some(place)
     }
 
@@ -132,11 +93,13 @@ impl Cards {
     }
 
     fn mmio(&mut self, addr: GuestAddr) -> Option<(&mut Mmio, u64)> {
-        let offset = addr.0.checked_sub(MMIO_BASE)?;
-        match self.cards.get_mut(usize::try_from(offset / Mmio::LEN).ok()?)? {
-            Card::Mmio(card) => Some((card, offset % Mmio::LEN)),
-            Card::Pci(_) => None,
-        }
+        self.cards.iter_mut().find_map(|(place, card)| match (place, card) {
+            (Place::Mmio { base, len, .. }, Card::Mmio(card)) => {
+                let offset = addr.0.checked_sub(base.0).filter(|offset| offset < len)?;
+                Some((card, offset))
+            }
+            _ => None,
+        })
     }
 
     /// The guest reads a port; `None` if none of ours is there.
@@ -193,12 +156,12 @@ impl Cards {
     }
 
     fn has_pci(&self) -> bool {
-        matches!(self.cards.first(), Some(Card::Pci(_)))
+        matches!(self.cards.first(), Some((_, Card::Pci(_))))
     }
 
     /// The card whose registers are at `port`, and which of them.
     fn port(&mut self, port: u16) -> Option<(&mut Pci, u16)> {
-        self.cards.iter_mut().find_map(|card| match card {
+        self.cards.iter_mut().find_map(|(_, card)| match card {
             Card::Pci(card) => card.register(port).map(|register| (card, register)),
             Card::Mmio(_) => None,
         })
@@ -209,14 +172,15 @@ impl Cards {
         match slot.checked_sub(1) {
             None => pci::bridge(register),
             Some(number) => match self.cards.get(number) {
-                Some(Card::Pci(card)) => card.header(register),
+                Some((_, Card::Pci(card))) => card.header(register),
                 _ => 0xff,
             },
         }
     }
 
     fn set_config(&mut self, slot: usize, register: usize, value: u8) {
-        if let Some(Card::Pci(card)) = slot.checked_sub(1).and_then(|number| self.cards.get_mut(number)) {
+        let card = slot.checked_sub(1).and_then(|number| self.cards.get_mut(number));
+        if let Some((_, Card::Pci(card))) = card {
             card.set_header(register, value);
         }
     }
@@ -224,13 +188,13 @@ impl Cards {
     /// Something may have come from outside: fills the buffers that wait for it.
     pub fn poll(&mut self, memory: &GuestMemory) {
         let dma = Dma::new(memory);
-        self.cards.iter_mut().for_each(|card| card.function_mut().poll(&dma));
+        self.cards.iter_mut().for_each(|(_, card)| card.function_mut().poll(&dma));
         self.written.extend(dma.into_written());
     }
 
     /// Interrupt lines and their levels.
     pub fn lines(&self) -> impl Iterator<Item = (u8, bool)> + '_ {
-        LINES.into_iter().zip(&self.cards).map(|(line, card)| (line, card.function().line()))
+        self.cards.iter().map(|(place, card)| (place.line(), card.function().line()))
     }
 
     /// Guest-physical addresses of pages that devices wrote since this was last asked.

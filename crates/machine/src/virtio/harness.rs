@@ -1,5 +1,10 @@
 //! A driver without a guest: lays out queues in guest memory and speaks to a card's registers, over either transport.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "registers hold halves of addresses; all lengths here are small"
+)]
+
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 use runu_core::{BootProtocol, Bytes, GuestAddr};

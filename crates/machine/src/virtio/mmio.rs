@@ -51,9 +51,6 @@ pub(crate) struct Mmio {
 }
 
 impl Mmio {
-    /// How many bytes of guest-physical address space it takes.
-    pub(crate) const LEN: u64 = 512;
-
     pub(crate) fn new(device: Box<dyn Device>) -> Self {
         Mmio { function: Function::new(device, Interface::Modern), device_half: 0, driver_half: 0, queue: 0 }
     }

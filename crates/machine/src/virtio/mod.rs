@@ -24,7 +24,7 @@ mod ring;
 
 use std::fmt::Debug;
 
-pub use cards::{Cards, Place};
+pub use cards::Cards;
 pub(crate) use dma::Dma;
 pub(crate) use function::Function;
 pub(crate) use mmio::Mmio;

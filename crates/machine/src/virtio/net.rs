@@ -72,7 +72,7 @@ impl<W: Wire> Net<W> {
     }
 
     /// Puts it into the next slot of a machine, if there is one.
-    pub fn plug(self, cards: &mut super::Cards) -> Option<super::Place>
+    pub fn plug(self, cards: &mut super::Cards) -> Option<runu_core::Place>
     where
         W: 'static,
     {

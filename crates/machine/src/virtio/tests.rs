@@ -1,5 +1,7 @@
 //! What every card does, and what a network card does, over both transports.
 
+#![expect(clippy::cast_possible_truncation, reason = "all lengths here are small")]
+
 use runu_core::{
     BootProtocol::{Linux64, Multiboot},
     GuestAddr,
