@@ -1,6 +1,9 @@
 //! Guest memory as devices reach it.
 
-use std::{cell::RefCell, iter};
+use std::{
+    cell::{Cell, RefCell},
+    iter,
+};
 
 use runu_core::GuestAddr;
 use vm_memory::{
@@ -10,18 +13,24 @@ use vm_memory::{
 
 use crate::memory::{GuestMemory, PAGE};
 
+/// How many notes are made before doubles are looked for: a driver may name the same pages any number of times, and the
+/// notes must not take more memory than there are pages.
+const NOTES: usize = 4096;
+
 /// Guest memory, and a note of each page that a device may have written: a monitor without a VM keeps translations of code
 /// in guest memory, and must hear of code that changes.
 #[derive(Debug)]
 pub(crate) struct Dma<'a> {
     memory: &'a GuestMemory,
     written: RefCell<Vec<u64>>,
+    /// How many notes there are when it is time to look for doubles.
+    full: Cell<usize>,
 }
 
 impl<'a> Dma<'a> {
     /// Access to all of `memory`.
     pub(crate) fn new(memory: &'a GuestMemory) -> Self {
-        Dma { memory, written: RefCell::new(Vec::new()) }
+        Dma { memory, written: RefCell::new(Vec::new()), full: Cell::new(NOTES) }
     }
 
     /// Guest-physical addresses of the pages that were written, some of them more than once.
@@ -35,6 +44,11 @@ impl<'a> Dma<'a> {
         let mut page = addr & !(PAGE - 1);
         while page <= last {
             if written.last() != Some(&page) {
+                if written.len() >= self.full.get() {
+                    written.sort_unstable();
+                    written.dedup();
+                    self.full.set(written.len().saturating_mul(2).max(NOTES));
+                }
                 written.push(page);
             }
             page += PAGE;

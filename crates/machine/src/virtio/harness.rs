@@ -7,7 +7,7 @@
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
-use runu_core::{BootProtocol, Bytes, GuestAddr};
+use runu_core::{BootProtocol, Bytes, GuestAddr, Place};
 
 use super::{Cards, Mac, Net, Wire, WireError};
 use crate::{GuestMemory, PortSize};
@@ -40,11 +40,12 @@ impl Wire for TestWire {
 /// A buffer of a chain: where, how long, whether the device writes it.
 pub(super) type Buffer = (u64, u32, bool);
 
-/// A machine with one network card, and its driver.
-pub(super) struct Driver {
+/// A machine with one card, and its driver.
+pub(super) struct Driver<W = TestWire> {
     pub(super) cards: Cards,
     pub(super) memory: GuestMemory,
-    pub(super) wire: TestWire,
+    /// What the card is plugged into.
+    pub(super) wire: W,
     boot: BootProtocol,
     base: u16,
     /// The lower half of the features that it chooses.
@@ -59,11 +60,38 @@ pub(super) const SIZE: u16 = 256;
 const QUEUES: [u64; 2] = [0x10_0000, 0x11_0000];
 
 impl Driver {
-    /// A machine that is entered by this boot protocol; its card is reset.
+    /// A machine with a network card that is entered by this boot protocol; its card is reset.
     pub(super) fn new(boot: BootProtocol) -> Self {
         let wire = TestWire::default();
+        Self::with(boot, wire.clone(), |cards| Net::new(wire, Mac(MAC), 1500).plug(cards))
+    }
+
+    /// The same, set up as far as a driver sets it up.
+    pub(super) fn ready(boot: BootProtocol) -> Self {
+        let mut driver = Self::new(boot);
+        driver.set_up();
+        driver
+    }
+
+    pub(super) fn header_len(&self) -> usize {
+        if self.boot == BootProtocol::Multiboot { 10 } else { 12 }
+    }
+
+    /// Sends a frame from one buffer for header and frame.
+    pub(super) fn send(&mut self, head: u16, frame: &[u8]) {
+        let at = 0x20_0000 + u64::from(head) * 0x1000;
+        let bytes = [vec![0; self.header_len()], frame.to_vec()].concat();
+        self.memory.write(GuestAddr(at), &bytes).unwrap();
+        self.put(1, head, &[(at, bytes.len() as u32, false)]);
+        self.kick(1);
+    }
+}
+
+impl<W> Driver<W> {
+    /// A machine that is entered by this boot protocol, with the card that `plug` plugs into `wire`; it is reset.
+    pub(super) fn with(boot: BootProtocol, wire: W, plug: impl FnOnce(&mut Cards) -> Option<Place>) -> Self {
         let mut cards = Cards::new(boot);
-        Net::new(wire.clone(), Mac(MAC), 1500).plug(&mut cards).unwrap();
+        plug(&mut cards).unwrap();
         let memory = GuestMemory::new(Bytes::mib(4)).unwrap();
         let (next_used, available) = ([0; 2], [0; 2]);
         let mut driver = Driver { cards, memory, wire, boot, base: 0, features: 0, next_used, available };
@@ -71,13 +99,6 @@ impl Driver {
             driver.out(0xcf8, 4, 0x8000_0810);
             driver.base = (driver.input(0xcfc, 4) & !1) as u16;
         }
-        driver
-    }
-
-    /// The same, set up as far as a driver sets it up.
-    pub(super) fn ready(boot: BootProtocol) -> Self {
-        let mut driver = Self::new(boot);
-        driver.set_up();
         driver
     }
 
@@ -110,10 +131,6 @@ impl Driver {
         }
         let status = self.status();
         self.set_status(status | 4);
-    }
-
-    pub(super) fn header_len(&self) -> usize {
-        if self.boot == BootProtocol::Multiboot { 10 } else { 12 }
     }
 
     /// Writes a register of memory.
@@ -261,15 +278,6 @@ impl Driver {
 
     pub(super) fn line(&self) -> bool {
         self.cards.lines().any(|(_, level)| level)
-    }
-
-    /// Sends a frame from one buffer for header and frame.
-    pub(super) fn send(&mut self, head: u16, frame: &[u8]) {
-        let at = 0x20_0000 + u64::from(head) * 0x1000;
-        let bytes = [vec![0; self.header_len()], frame.to_vec()].concat();
-        self.memory.write(GuestAddr(at), &bytes).unwrap();
-        self.put(1, head, &[(at, bytes.len() as u32, false)]);
-        self.kick(1);
     }
 }
 

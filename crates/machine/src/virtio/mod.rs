@@ -5,15 +5,16 @@
 //! mmio.rs, pci.rs   registers, as a driver finds them: two transports
 //! function.rs       what both are about: features, status, queues, the interrupt
 //! ring.rs, dma.rs   one queue while it is served; guest memory as devices reach it
-//! net.rs            a device: what its queues mean
+//! net.rs, blk.rs    devices: what their queues mean
 //! ```
 //!
-//! Architecture invariant: a device sees its queues and an end of something outside ([`Wire`]). It knows no transport, no
+//! Architecture invariant: a device sees its queues and an end of something outside ([`Wire`], [`Medium`]). It knows no transport, no
 //! port, no descriptor and no clock, so it is tested by a driver without any guest.
 //!
 //! A driver that breaks the rules breaks its device: the device says so (§2.1.1, `DEVICE_NEEDS_RESET`) and does nothing
 //! more until it is reset.
 
+mod blk;
 mod cards;
 mod dma;
 mod function;
@@ -24,6 +25,7 @@ mod ring;
 
 use std::fmt::Debug;
 
+pub use blk::{Disk, Medium, MediumError, SECTOR};
 pub use cards::Cards;
 pub(crate) use dma::Dma;
 pub(crate) use function::Function;
@@ -42,6 +44,8 @@ mod tests;
 pub(crate) enum Kind {
     /// Network card.
     Net = 1,
+    /// Disk.
+    Disk = 2,
 }
 
 /// A driver broke a rule of the specification.

@@ -44,6 +44,7 @@ impl Pci {
         // Transitional device numbers and the classes they have (§4.1.2.1, PCI Code and ID Assignment).
         let (number, class): (u16, [u8; 2]) = match device.kind() {
             Kind::Net => (0x1000, [0x00, 0x02]),
+            Kind::Disk => (0x1001, [0x00, 0x01]),
         };
         let mut header = [0; 64];
         let mut put = |at: usize, bytes: &[u8]| {

@@ -15,6 +15,8 @@ pub(crate) struct Ring<'a> {
     queue: &'a mut Queue,
     dma: &'a Dma<'a>,
     used: bool,
+    /// How many more chains are taken while it is served this once.
+    left: u16,
 }
 
 /// Buffers that belong together.
@@ -26,14 +28,19 @@ pub(crate) struct Chain<'a> {
 impl<'a> Ring<'a> {
     /// The queue, if the driver has set it up as the specification wants.
     pub(crate) fn new(queue: &'a mut Queue, dma: &'a Dma<'a>) -> Option<Self> {
-        queue.is_valid(dma).then_some(Ring { queue, dma, used: false })
+        let left = queue.size();
+        queue.is_valid(dma).then_some(Ring { queue, dma, used: false, left })
     }
 
-    /// The next buffers that the driver has put into the queue.
+    /// The next buffers that the driver has put into the queue. No more than the queue has room for are taken while it is
+    /// served once: the driver stands still meanwhile, but what a device writes for it may be the ring itself, with ever
+    /// more buffers in it.
     ///
     /// # Errors
     /// The queue says that it holds more than it can.
     pub(crate) fn pop(&mut self) -> Result<Option<Chain<'a>>, Broken> {
+        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
+        self.left = left;
         let mut chains =
             self.queue.iter(self.dma).map_err(|_| Broken("its ring is not in RAM, or overfull"))?;
         Ok(chains.next().map(|chain| Chain { chain, dma: self.dma }))
@@ -85,15 +92,15 @@ impl<'a> Chain<'a> {
     ///
     /// # Errors
     /// Some of it is not RAM.
-    pub(crate) fn reader(self) -> Result<Reader<'a>, Broken> {
-        self.chain.reader(self.dma).map_err(|_| Broken("a buffer that is not RAM"))
+    pub(crate) fn reader(&self) -> Result<Reader<'a>, Broken> {
+        self.chain.clone().reader(self.dma).map_err(|_| Broken("a buffer that is not RAM"))
     }
 
     /// Where the driver wants to find something.
     ///
     /// # Errors
     /// Some of it is not RAM.
-    pub(crate) fn writer(self) -> Result<Writer<'a>, Broken> {
-        self.chain.writer(self.dma).map_err(|_| Broken("a buffer that is not RAM"))
+    pub(crate) fn writer(&self) -> Result<Writer<'a>, Broken> {
+        self.chain.clone().writer(self.dma).map_err(|_| Broken("a buffer that is not RAM"))
     }
 }
