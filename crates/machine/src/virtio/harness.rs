@@ -70,6 +70,8 @@ pub(super) struct Driver<W = TestWire> {
     pub(super) wire: W,
     boot: BootProtocol,
     base: u16,
+    /// Descriptors in each queue.
+    size: u16,
     /// The lower half of the features that it chooses.
     pub(super) features: u32,
     next_used: [u16; 2],
@@ -121,12 +123,18 @@ impl<W> Driver<W> {
         plug(&mut cards).unwrap();
         let memory = GuestMemory::new(Bytes::mib(4)).unwrap();
         let (next_used, available) = ([0; 2], [0; 2]);
-        let mut driver = Driver { cards, memory, wire, boot, base: 0, features: 0, next_used, available };
+        let mut driver =
+            Driver { cards, memory, wire, boot, base: 0, size: SIZE, features: 0, next_used, available };
         if boot == BootProtocol::Multiboot {
             driver.out(0xcf8, 4, 0x8000_0810);
             driver.base = (driver.input(0xcfc, 4) & !1) as u16;
         }
         driver
+    }
+
+    /// The same, with so many descriptors in each queue.
+    pub(super) fn with_size(self, size: u16) -> Self {
+        Driver { size, ..self }
     }
 
     pub(super) fn set_up(&mut self) {
@@ -147,8 +155,10 @@ impl<W> Driver<W> {
                 self.set_status(1 | 2 | 8);
                 for (number, at) in QUEUES.into_iter().enumerate() {
                     self.write(0x30, number as u32);
-                    self.write(0x38, u32::from(SIZE));
-                    for (register, at) in [(0x80, at), (0x90, available_of(at)), (0xa0, used_of(at))] {
+                    self.write(0x38, u32::from(self.size));
+                    for (register, at) in
+                        [(0x80, at), (0x90, self.available_of(at)), (0xa0, self.used_of(at))]
+                    {
                         self.write(register, at as u32);
                         self.write(register + 4, (at >> 32) as u32);
                     }
@@ -256,20 +266,20 @@ impl<W> Driver<W> {
     }
 
     pub(super) fn offer(&mut self, queue: usize, head: u16) {
-        let ring = available_of(QUEUES[queue]);
-        let slot = ring + 4 + 2 * u64::from(self.available[queue] % SIZE);
+        let ring = self.available_of(QUEUES[queue]);
+        let slot = ring + 4 + 2 * u64::from(self.available[queue] % self.size);
         self.memory.write(GuestAddr(slot), &head.to_le_bytes()).unwrap();
         self.available[queue] = self.available[queue].wrapping_add(1);
         self.set_available(queue, self.available[queue]);
     }
 
     pub(super) fn set_available(&mut self, queue: usize, index: u16) {
-        let at = GuestAddr(available_of(QUEUES[queue]) + 2);
+        let at = GuestAddr(self.available_of(QUEUES[queue]) + 2);
         self.memory.write(at, &index.to_le_bytes()).unwrap();
     }
 
     pub(super) fn refuse_interrupts(&mut self, queue: usize) {
-        self.memory.write(GuestAddr(available_of(QUEUES[queue])), &1_u16.to_le_bytes()).unwrap();
+        self.memory.write(GuestAddr(self.available_of(QUEUES[queue])), &1_u16.to_le_bytes()).unwrap();
     }
 
     pub(super) fn kick(&mut self, queue: u32) {
@@ -281,14 +291,14 @@ impl<W> Driver<W> {
 
     /// The next chain that the device gave back: its head, how much was written.
     pub(super) fn used(&mut self, queue: usize) -> Option<(u32, u32)> {
-        let ring = used_of(QUEUES[queue]);
+        let ring = self.used_of(QUEUES[queue]);
         let mut index = [0; 2];
         self.memory.read(GuestAddr(ring + 2), &mut index).unwrap();
         if u16::from_le_bytes(index) == self.next_used[queue] {
             return None;
         }
         let mut element = [0; 8];
-        let at = ring + 4 + 8 * u64::from(self.next_used[queue] % SIZE);
+        let at = ring + 4 + 8 * u64::from(self.next_used[queue] % self.size);
         self.memory.read(GuestAddr(at), &mut element).unwrap();
         self.next_used[queue] = self.next_used[queue].wrapping_add(1);
         let number = u64::from_le_bytes(element);
@@ -298,22 +308,22 @@ impl<W> Driver<W> {
     /// From which buffer on the device wants to be told.
     pub(super) fn kick_from(&mut self, queue: usize) -> u16 {
         let mut index = [0; 2];
-        let at = used_of(QUEUES[queue]) + 4 + 8 * u64::from(SIZE);
+        let at = self.used_of(QUEUES[queue]) + 4 + 8 * u64::from(self.size);
         self.memory.read(GuestAddr(at), &mut index).unwrap();
         u16::from_le_bytes(index)
+    }
+
+    fn available_of(&self, queue: u64) -> u64 {
+        queue + 16 * u64::from(self.size)
+    }
+
+    fn used_of(&self, queue: u64) -> u64 {
+        (self.available_of(queue) + 2 * (3 + u64::from(self.size))).next_multiple_of(4096)
     }
 
     pub(super) fn line(&self) -> bool {
         self.cards.lines().any(|(_, level)| level)
     }
-}
-
-fn available_of(queue: u64) -> u64 {
-    queue + 16 * u64::from(SIZE)
-}
-
-fn used_of(queue: u64) -> u64 {
-    (available_of(queue) + 2 * (3 + u64::from(SIZE))).next_multiple_of(4096)
 }
 
 fn port_size(size: u8) -> PortSize {
