@@ -34,6 +34,7 @@ pub(crate) fn run(flags: RunFlags, began: u64) -> Result<u8, Failure> {
             initrd: initrd.is_some(),
         },
         initrd,
+        ports: flags.publish,
     };
     let life = start::start(kernel, wishes)?;
     if flags.debug {
