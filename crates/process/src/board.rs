@@ -78,6 +78,10 @@ impl StandardInput {
 /// How long frames wait at most while the guest is busy and uses devices: looking for them costs a system call.
 const NETWORK_PAUSE_NS: u64 = 20_000;
 
+/// How long they wait at most while it is busy and uses none, in nanoseconds that it runs. Interrupting it whenever a frame
+/// arrives would cost more than everything else that is done for the frame.
+pub(crate) const NETWORK_PERIOD_NS: u64 = 1_000_000;
+
 /// The serial port's data.
 const SERIAL: u16 = 0x3f8;
 
@@ -148,9 +152,7 @@ impl Board {
     pub(crate) fn tick(&mut self) {
         let now = host::now();
         self.pc.tick(Nanos(now));
-        if self.network.is_some() {
-            self.look_for_frames(now);
-        }
+        self.look_at_network(now);
         if self.output_due.get().is_some_and(|due| due <= now) {
             self.pc.flush();
             self.output_due.set(None);
@@ -174,11 +176,18 @@ impl Board {
         }
     }
 
+    /// The guest has used devices, for which it stands still anyway.
+    pub(crate) fn after_use(&mut self) {
+        if self.network.is_some() {
+            self.look_at_network(host::now());
+        }
+    }
+
     /// Takes frames that have arrived, if it is time to look.
-    pub(crate) fn look_at_network(&mut self) {
-        let Some(looked) = self.network else { return };
-        let now = host::now();
-        if now.saturating_sub(looked) >= NETWORK_PAUSE_NS {
+    fn look_at_network(&mut self, now: u64) {
+        if let Some(looked) = self.network
+            && now.saturating_sub(looked) >= NETWORK_PAUSE_NS
+        {
             self.look_for_frames(now);
         }
     }

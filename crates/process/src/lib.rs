@@ -71,12 +71,12 @@ pub mod descriptor {
 /// Length of a plan at most, in bytes: a command line of 64 KiB and a few hundred segments.
 const PLAN_MAX: u64 = 1 << 20;
 
-/// Numbers of the system calls that the guest's process may make, each with arguments pinned.
+/// Numbers of the system calls that the process of a guest without devices may make, each with arguments pinned.
 #[must_use]
 pub fn allowed_calls() -> BTreeSet<i64> {
     // Which descriptor and which timer the arguments are pinned to makes no difference here.
     let memory = std::io::stdin();
-    filter::with_rules(memory.as_fd(), descriptor::REPORT, Timer::none(), |rules| {
+    filter::with_rules(memory.as_fd(), descriptor::REPORT, Timer::none(), None, |rules| {
         rules.iter().map(|rule| rule.call).collect()
     })
 }
@@ -119,11 +119,13 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     let timer = Timer::new().map_err(step("create a timer"))?;
     host::handle_signals(entry::signal_handler()).map_err(step("handle signals"))?;
     if plan.network.is_some() {
-        host::signal_when_ready(descriptor::NETWORK).map_err(step("listen to the network"))?;
+        host::never_block(descriptor::NETWORK).map_err(step("listen to the network"))?;
+        host::interrupt_when_busy(board::NETWORK_PERIOD_NS).map_err(step("create a timer"))?;
     }
     host::load_data_segments();
     let memory_fd = memory.file().as_raw_fd();
-    let filter = filter::with_rules(memory.file(), descriptor::REPORT, timer, seccomp::Filter::compile)
+    let wire = plan.network.map(|card| card.wire);
+    let filter = filter::with_rules(memory.file(), descriptor::REPORT, timer, wire, seccomp::Filter::compile)
         .map_err(|error| error.to_string())?;
     let context = host::new_context(cpu(&entry), registers(&entry));
     let host = Host::detect(tsc::frequency_khz(reading), host::has_fsgsbase());
