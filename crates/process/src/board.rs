@@ -2,13 +2,17 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use runu_core::{BootProtocol, GuestAddr, NetworkCard};
+use runu_core::{GuestAddr, NetworkCard, Plan};
 use runu_deprivilege::bus::Bus;
 use runu_machine::{
-    Cards, Console, GuestMemory, Mac, Nanos, Net, Pc, PortSize, Power, WallClock, Wire, WireError,
+    Cards, Channel, ChannelError, Console, GuestMemory, Mac, Nanos, Net, NineP, Pc, PortSize, Power,
+    WallClock, Wire, WireError,
 };
 
-use crate::{descriptor, host};
+use crate::{
+    descriptor,
+    host::{self, Watch},
+};
 
 /// The container's standard output as a console.
 pub(crate) struct StandardOutput {
@@ -94,8 +98,45 @@ impl Wire for Socket {
     }
 }
 
-/// How long frames wait at most while the guest is busy and uses devices: looking for them costs a system call.
-const NETWORK_PAUSE_NS: u64 = 20_000;
+/// The socket to the server of a shared directory.
+#[derive(Debug)]
+struct ShareSocket {
+    number: i32,
+    /// It took not all that was to be sent.
+    full: Rc<Cell<bool>>,
+}
+
+impl Channel for ShareSocket {
+    fn send(&mut self, bytes: &[u8]) -> Result<usize, ChannelError> {
+        let sent = through(host::send_some(self.number, bytes));
+        self.full.set(sent == Err(ChannelError::Busy));
+        sent
+    }
+
+    fn receive(&mut self, into: &mut [u8]) -> Result<usize, ChannelError> {
+        through(host::receive(self.number, into))
+    }
+}
+
+/// How many bytes went through a stream, or why none did.
+fn through(result: std::io::Result<usize>) -> Result<usize, ChannelError> {
+    match result {
+        // The end of the stream.
+        Ok(0) => Err(ChannelError::Lost),
+        Ok(len) => Ok(len),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(ChannelError::Busy),
+        Err(_) => Err(ChannelError::Lost),
+    }
+}
+
+/// A shared directory's socket, and whether it is full.
+struct Shared {
+    number: i32,
+    full: Rc<Cell<bool>>,
+}
+
+/// How long frames and answers wait at most while the guest is busy and uses devices: looking for them costs a system call.
+const LOOK_PAUSE_NS: u64 = 20_000;
 
 /// The serial port's data.
 const SERIAL: u16 = 0x3f8;
@@ -112,8 +153,10 @@ pub(crate) struct Board {
     pub(crate) memory: GuestMemory,
     pub(crate) pc: Pc<StandardOutput>,
     cards: Cards,
-    /// When it was last looked for frames, in nanoseconds of `CLOCK_MONOTONIC`; `None` without a network card.
-    network: Option<u64>,
+    /// When it was last looked for what comes from outside, in nanoseconds of `CLOCK_MONOTONIC`; `None` if nothing can.
+    looked: Option<u64>,
+    network: Option<i32>,
+    shared: Vec<Shared>,
     input: StandardInput,
     /// What the guest asked of the power switch.
     pub(crate) power: Option<Power>,
@@ -127,20 +170,31 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    pub(crate) fn new(memory: GuestMemory, boot: BootProtocol, network: Option<NetworkCard>) -> Self {
+    /// The board of a machine as planned.
+    pub(crate) fn new(memory: GuestMemory, plan: &Plan) -> Self {
         let unix_ns_at_zero = host::wall_clock().cast_signed() - host::now().cast_signed();
         let first_output = Rc::new(Cell::new(0));
         let due = Rc::new(Cell::new(None));
         let console = StandardOutput { first_output: Rc::clone(&first_output), due: Rc::clone(&due) };
-        let mut cards = Cards::new(boot);
-        if let Some(NetworkCard { mac, mtu }) = network {
+        let mut cards = Cards::new(plan.boot);
+        if let Some(NetworkCard { mac, mtu }) = plan.network {
             // There is a slot: it is the first card.
             let _ = Net::new(Socket, Mac(mac), mtu).plug(&mut cards);
         }
+        let mut shared = Vec::new();
+        for (share, number) in plan.shares.iter().zip(descriptor::SHARE..) {
+            let full = Rc::new(Cell::new(false));
+            // Whoever planned it has seen to it that there are slots enough.
+            let _ = NineP::new(ShareSocket { number, full: Rc::clone(&full) }, &share.tag).plug(&mut cards);
+            shared.push(Shared { number, full });
+        }
+        let network = plan.network.map(|_| descriptor::NETWORK);
         Board {
             memory,
             cards,
-            network: network.map(|_| 0),
+            looked: (network.is_some() || !shared.is_empty()).then_some(0),
+            network,
+            shared,
             pc: Pc::new(console, WallClock { unix_ns_at_zero }),
             input: StandardInput { ended: false, looked: 0 },
             power: None,
@@ -163,8 +217,8 @@ impl Board {
     pub(crate) fn tick(&mut self) {
         let now = host::now();
         self.pc.tick(Nanos(now));
-        if self.network.is_some() {
-            self.look_for_frames(now);
+        if self.looked.is_some() {
+            self.look_outside(now);
         }
         if self.output_due.get().is_some_and(|due| due <= now) {
             self.pc.flush();
@@ -175,27 +229,29 @@ impl Board {
     /// Sleeps until [`Board::deadline`], input, or a signal.
     pub(crate) fn sleep(&mut self) {
         let listens = !self.input.ended && self.pc.input_room() > 0;
-        let inputs = [listens.then_some(STDIN), self.network.map(|_| descriptor::NETWORK)];
-        let [typed, arrived] = host::sleep_until(self.deadline(), inputs);
-        if typed {
+        let mut watches = vec![Watch::new(listens.then_some(STDIN), false), Watch::new(self.network, false)];
+        watches.extend(self.shared.iter().map(|shared| Watch::new(Some(shared.number), shared.full.get())));
+        host::sleep_until(self.deadline(), &mut watches);
+        let mut ready = watches.iter().map(Watch::is_ready);
+        if ready.next() == Some(true) {
             self.input.read(&mut self.pc);
         }
-        if arrived {
-            self.look_for_frames(host::now());
+        if ready.any(|ready| ready) {
+            self.look_outside(host::now());
         }
     }
 
-    /// Takes frames that have arrived, if it is time to look.
-    pub(crate) fn look_at_network(&mut self) {
-        let Some(looked) = self.network else { return };
+    /// Takes what has arrived from outside, if it is time to look.
+    pub(crate) fn look_around(&mut self) {
+        let Some(looked) = self.looked else { return };
         let now = host::now();
-        if now.saturating_sub(looked) >= NETWORK_PAUSE_NS {
-            self.look_for_frames(now);
+        if now.saturating_sub(looked) >= LOOK_PAUSE_NS {
+            self.look_outside(now);
         }
     }
 
-    fn look_for_frames(&mut self, now: u64) {
-        self.network = Some(now);
+    fn look_outside(&mut self, now: u64) {
+        self.looked = Some(now);
         self.cards.poll(&self.memory);
         self.cards_used();
     }

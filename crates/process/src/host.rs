@@ -287,26 +287,45 @@ fn timespec(nanos: u64) -> libc::timespec {
     }
 }
 
-/// Sleeps until `deadline` (nanoseconds of `CLOCK_MONOTONIC`; for ever if there is none), until a signal, or until
-/// there is something to read from `input`: then `true`.
-pub(crate) fn sleep_until(deadline: Option<u64>, inputs: [Option<i32>; 2]) -> [bool; 2] {
-    let timeout = deadline.map(|d| timespec(d.saturating_sub(now())));
-    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // A negative descriptor is passed over (poll(2)).
-    let mut polls =
-        inputs.map(|input| libc::pollfd { fd: input.unwrap_or(-1), events: libc::POLLIN, revents: 0 });
-    // SAFETY: as many descriptors as are told, in a writable array, a valid or null timeout, no mask.
-    let ready = unsafe { libc::ppoll(polls.as_mut_ptr(), POLLED, timeout, ptr::null()) };
-    polls.map(|poll| ready > 0 && poll.revents != 0)
+/// A descriptor to wait for.
+#[repr(transparent)]
+pub(crate) struct Watch(libc::pollfd);
+
+impl Watch {
+    /// Until there is something to read from it, or, if `sends`, until it takes something; `None` is passed over.
+    pub(crate) fn new(fd: Option<i32>, sends: bool) -> Self {
+        let events = if sends { libc::POLLIN | libc::POLLOUT } else { libc::POLLIN };
+        // A negative descriptor is passed over (poll(2)).
+        Watch(libc::pollfd { fd: fd.unwrap_or(-1), events, revents: 0 })
+    }
+
+    /// Whether it was what was waited for.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.0.revents != 0
+    }
 }
 
-/// How many descriptors are polled at once, always.
+/// Sleeps until `deadline` (nanoseconds of `CLOCK_MONOTONIC`; for ever if there is none), until a signal, or until one
+/// of `watches` is ready. Only two numbers of them are allowed ([`crate::filter`]).
+pub(crate) fn sleep_until(deadline: Option<u64>, watches: &mut [Watch]) {
+    let timeout = deadline.map(|d| timespec(d.saturating_sub(now())));
+    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let (first, count) = (watches.as_mut_ptr().cast(), watches.len() as u64);
+    // SAFETY: a `Watch` is one descriptor to poll: as many as are told, in a writable array, a valid or null timeout, no mask.
+    let ready = unsafe { libc::ppoll(first, count, timeout, ptr::null()) };
+    if ready <= 0 {
+        watches.iter_mut().for_each(|watch| watch.0.revents = 0);
+    }
+}
+
+/// How many descriptors are polled at once, besides those of shared directories.
 pub(crate) const POLLED: u64 = 2;
 
 /// Whether reading from a descriptor would not block.
 pub(crate) fn is_readable(fd: i32) -> bool {
-    let [readable, _] = sleep_until(Some(0), [Some(fd), None]);
-    readable
+    let mut watches = [Watch::new(Some(fd), false), Watch::new(None, false)];
+    sleep_until(Some(0), &mut watches);
+    watches.iter().any(Watch::is_ready)
 }
 
 /// Reads from a descriptor once.
@@ -344,7 +363,8 @@ pub(crate) fn signal_when_ready(fd: i32) -> io::Result<()> {
 /// `F_SETSIG` (asm-generic/fcntl.h).
 const F_SETSIG: i32 = 10;
 
-/// Takes a datagram from a socket if one has arrived; what is longer than `into` is cut off.
+/// Takes what has arrived on a socket, a datagram or as much of a stream as there is; of a datagram what is longer than `into`
+/// is cut off.
 pub(crate) fn receive(fd: i32, into: &mut [u8]) -> io::Result<usize> {
     let (start, len) = (into.as_mut_ptr().cast(), into.len());
     // SAFETY: the slice is writable; nobody asks for the sender.
@@ -357,6 +377,14 @@ pub(crate) fn send(fd: i32, bytes: &[u8]) -> io::Result<()> {
     // SAFETY: the slice is readable, and no address is given.
     let sent = unsafe { libc::sendto(fd, bytes.as_ptr().cast(), bytes.len(), 0, ptr::null(), 0) };
     if sent < 0 { Err(Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Sends as much over a connected stream as it takes at once.
+pub(crate) fn send_some(fd: i32, bytes: &[u8]) -> io::Result<usize> {
+    let (start, len) = (bytes.as_ptr().cast(), bytes.len());
+    // SAFETY: the slice is readable, and no address is given.
+    let sent = unsafe { libc::sendto(fd, start, len, libc::MSG_DONTWAIT, ptr::null(), 0) };
+    usize::try_from(sent).map_err(|_| Error::last_os_error())
 }
 
 /// Keeps all later allocations on the heap proper, so that the filter need not allow anonymous mappings.

@@ -60,6 +60,8 @@ pub mod descriptor {
     pub const DISK: i32 = 7;
     /// The first shared directory's server, if the plan has shared directories; the others follow.
     pub const SHARE: i32 = 16;
+    /// How many shared directories there are at most.
+    pub const SHARES_MAX: u8 = 8;
     /// A socket through which the guest's frames go, if the plan has a network card. It is handed over at the start, so it
     /// comes last.
     pub const NETWORK: i32 = 24;
@@ -75,9 +77,13 @@ const PLAN_MAX: u64 = 1 << 20;
 pub fn allowed_calls() -> BTreeSet<i64> {
     // Which descriptor and which timer the arguments are pinned to makes no difference here.
     let memory = std::io::stdin();
-    filter::with_rules(memory.as_fd(), descriptor::REPORT, Timer::none(), |rules| {
-        rules.iter().map(|rule| rule.call).collect()
-    })
+    filter::with_rules(
+        memory.as_fd(),
+        descriptor::REPORT,
+        Timer::none(),
+        descriptor::SHARES_MAX.into(),
+        |rules| rules.iter().map(|rule| rule.call).collect(),
+    )
 }
 
 /// Runs the guest that the open descriptors describe. The first argument, if there is one, is a [`Reading`] of the
@@ -109,6 +115,11 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     let kernel = unsafe { File::from_raw_fd(descriptor::KERNEL) };
     // SAFETY: as above; the plan says that there is one.
     let initrd = plan.initrd.map(|_| unsafe { File::from_raw_fd(descriptor::INITRD) });
+    let shares = plan.shares.len();
+    if shares > descriptor::SHARES_MAX.into() {
+        return Err(format!("the plan has {shares} shared directories"));
+    }
+    let share_numbers: Vec<i32> = (descriptor::SHARE..).take(shares).collect();
     let entry = boot::load(&plan, &kernel, initrd.as_ref(), &memory).map_err(|error| error.to_string())?;
     phases.loaded = host::now();
 
@@ -120,18 +131,23 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     if plan.network.is_some() {
         host::signal_when_ready(descriptor::NETWORK).map_err(step("listen to the network"))?;
     }
+    for share in &share_numbers {
+        host::signal_when_ready(*share).map_err(step("listen to a shared directory"))?;
+    }
     host::load_data_segments();
     let memory_fd = memory.file().as_raw_fd();
-    let filter = filter::with_rules(memory.file(), descriptor::REPORT, timer, seccomp::Filter::compile)
+    let (report, compile) = (descriptor::REPORT, seccomp::Filter::compile);
+    let filter = filter::with_rules(memory.file(), report, timer, shares, compile)
         .map_err(|error| error.to_string())?;
     let context = host::new_context(cpu(&entry), registers(&entry));
     let host = Host::detect(tsc::frequency_khz(reading), host::has_fsgsbase());
-    let board = Board::new(memory, plan.boot, plan.network);
+    let board = Board::new(memory, &plan);
     let mut monitor = Monitor::new(context, board, host, timer, plan.code_memory);
 
     drop((kernel, initrd));
     let mut kept = vec![libc::STDIN_FILENO, libc::STDOUT_FILENO, descriptor::REPORT, memory_fd];
     kept.extend(plan.network.map(|_| descriptor::NETWORK));
+    kept.extend(share_numbers);
     guest_lockdown(&kept).map_err(|error| error.to_string())?;
     host::confine_heap();
     filter.install().map_err(|error| error.to_string())?;
