@@ -123,7 +123,8 @@ impl Container {
     /// Starts its guest.
     ///
     /// # Errors
-    /// It is not waiting for that, its process cannot be run, or a hook of the start fails, which ends it.
+    /// It is not waiting for that; or it ends because a hook of its start fails, its process cannot be run, or its network
+    /// cannot be had.
     pub fn start(&self) -> Result<(), ContainerError> {
         let status = self.status();
         if status != Status::Created {
@@ -147,7 +148,8 @@ impl Container {
             })?;
             self.run_hooks("poststart", |hooks| hooks.poststart().clone())
         });
-        if matches!(result, Err(ContainerError::Hook { .. })) {
+        // Engines do not end what they could not start.
+        if result.as_ref().is_err_and(|error| !matches!(error, ContainerError::NotCreated(_))) {
             let _ = self.kill(libc::SIGKILL, false);
         }
         result

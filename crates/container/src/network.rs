@@ -19,7 +19,7 @@ use std::{
 };
 
 use oci_spec::runtime::Spec;
-use runu_core::NetworkCard;
+use runu_core::{NetworkCard, WireKind};
 use runu_guest::{Guest, Network, NetworkUse};
 use runu_sandbox::{Interface, Namespace, Taken};
 use serde::{Deserialize, Serialize};
@@ -108,7 +108,7 @@ impl Wiring {
     fn wired(&self, interface: &Interface, names: &Names) -> Wired {
         let mtu = u16::try_from(interface.mtu).unwrap_or(u16::MAX);
         Wired {
-            card: NetworkCard { mac: interface.mac, mtu },
+            card: NetworkCard { mac: interface.mac, mtu, wire: WireKind::Packets },
             network: Network {
                 address: interface.address,
                 prefix: interface.prefix,
@@ -203,7 +203,8 @@ mod tests {
             host_name: Some("h".repeat(253)),
             domain: Some("d".repeat(253)),
         };
-        let wired = Wired { card: NetworkCard { mac: [255; 6], mtu: u16::MAX }, network };
+        let wired =
+            Wired { card: NetworkCard { mac: [255; 6], mtu: u16::MAX, wire: WireKind::Packets }, network };
         assert!(serde_json::to_vec(&wired).unwrap().len() < runu_sandbox::NOTE_MAX);
     }
 }

@@ -6,12 +6,13 @@ use runu_core::{GuestAddr, NetworkCard, Plan};
 use runu_deprivilege::bus::Bus;
 use runu_machine::{
     Cards, Channel, ChannelError, Console, GuestMemory, Mac, Nanos, Net, NineP, Pc, PortSize, Power,
-    WallClock, Wire, WireError,
+    WallClock,
 };
 
 use crate::{
     descriptor,
     host::{self, Watch},
+    wire::Plug,
 };
 
 /// The container's standard output as a console.
@@ -81,23 +82,6 @@ impl StandardInput {
     }
 }
 
-/// The socket that the guest's frames go through.
-#[derive(Debug)]
-struct Socket;
-
-impl Wire for Socket {
-    fn send(&mut self, frame: &[u8]) -> Result<(), WireError> {
-        host::send(descriptor::NETWORK, frame).map_err(|_| WireError::Lost)
-    }
-
-    fn receive(&mut self, into: &mut [u8]) -> Result<usize, WireError> {
-        host::receive(descriptor::NETWORK, into).map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => WireError::Busy,
-            _ => WireError::Lost,
-        })
-    }
-}
-
 /// The socket to the server of a shared directory.
 #[derive(Debug)]
 struct ShareSocket {
@@ -108,7 +92,7 @@ struct ShareSocket {
 
 impl Channel for ShareSocket {
     fn send(&mut self, bytes: &[u8]) -> Result<usize, ChannelError> {
-        let sent = through(host::send_some(self.number, bytes));
+        let sent = through(host::send(self.number, bytes));
         self.full.set(sent == Err(ChannelError::Busy));
         sent
     }
@@ -156,6 +140,8 @@ pub(crate) struct Board {
     /// When it was last looked for what comes from outside, in nanoseconds of `CLOCK_MONOTONIC`; `None` if nothing can.
     looked: Option<u64>,
     network: Option<i32>,
+    /// A frame of the guest's waits until there is room for it outside.
+    blocked: Rc<Cell<bool>>,
     shared: Vec<Shared>,
     input: StandardInput,
     /// What the guest asked of the power switch.
@@ -177,9 +163,10 @@ impl Board {
         let due = Rc::new(Cell::new(None));
         let console = StandardOutput { first_output: Rc::clone(&first_output), due: Rc::clone(&due) };
         let mut cards = Cards::new(plan.boot);
-        if let Some(NetworkCard { mac, mtu }) = plan.network {
+        let blocked = Rc::new(Cell::new(false));
+        if let Some(NetworkCard { mac, mtu, wire }) = plan.network {
             // There is a slot: it is the first card.
-            let _ = Net::new(Socket, Mac(mac), mtu).plug(&mut cards);
+            let _ = Net::new(Plug::new(wire, Rc::clone(&blocked)), Mac(mac), mtu).plug(&mut cards);
         }
         let mut shared = Vec::new();
         for (share, number) in plan.shares.iter().zip(descriptor::SHARE..) {
@@ -194,6 +181,7 @@ impl Board {
             cards,
             looked: (network.is_some() || !shared.is_empty()).then_some(0),
             network,
+            blocked,
             shared,
             pc: Pc::new(console, WallClock { unix_ns_at_zero }),
             input: StandardInput { ended: false, looked: 0 },
@@ -229,7 +217,8 @@ impl Board {
     /// Sleeps until [`Board::deadline`], input, or a signal.
     pub(crate) fn sleep(&mut self) {
         let listens = !self.input.ended && self.pc.input_room() > 0;
-        let mut watches = vec![Watch::new(listens.then_some(STDIN), false), Watch::new(self.network, false)];
+        let typed = listens.then_some(STDIN);
+        let mut watches = vec![Watch::new(typed, false), Watch::new(self.network, self.blocked.get())];
         watches.extend(self.shared.iter().map(|shared| Watch::new(Some(shared.number), shared.full.get())));
         host::sleep_until(self.deadline(), &mut watches);
         let mut ready = watches.iter().map(Watch::is_ready);

@@ -40,17 +40,16 @@ pub(crate) fn with_rules<R>(
     // Two descriptors: console input and network to listen to, or console output to wait for.
     let two = [ArgCheck::eq64(1, POLLED)];
     let network = descriptor::NETWORK.cast_unsigned();
-    let receive = [
+    let socket = [
         ArgCheck::eq32(0, network),
         ArgCheck::eq32(3, libc::MSG_DONTWAIT.cast_unsigned()),
         ArgCheck::eq64(4, 0),
         ArgCheck::eq64(5, 0),
     ];
-    let send = [ArgCheck::eq32(0, network), ArgCheck::eq32(3, 0), ArgCheck::eq64(4, 0), ArgCheck::eq64(5, 0)];
+    let tap = [ArgCheck::eq32(0, network)];
     // Those that there are not are closed.
     let share = ArgCheck::masked32(0, !(SHARES_MAX - 1), descriptor::SHARE.cast_unsigned());
-    let [_, rest @ ..] = receive;
-    let [at_once, nobody, nowhere] = rest;
+    let [_, at_once, nobody, nowhere] = socket;
     let shared = [share, at_once, nobody, nowhere];
     // Those two, and a socket for each shared directory.
     let all = [ArgCheck::eq64(1, POLLED + shares as u64)];
@@ -66,8 +65,10 @@ pub(crate) fn with_rules<R>(
         },
         Rule { call: libc::SYS_mprotect, args: &protect, reason: "notice writes to translated code" },
         Rule { call: libc::SYS_munmap, args: &[], reason: "follow changes of the guest's page tables" },
-        Rule { call: libc::SYS_recvfrom, args: &receive, reason: "frames for the guest" },
-        Rule { call: libc::SYS_sendto, args: &send, reason: "frames of the guest" },
+        Rule { call: libc::SYS_recvfrom, args: &socket, reason: "frames for the guest" },
+        Rule { call: libc::SYS_sendto, args: &socket, reason: "frames of the guest" },
+        Rule { call: libc::SYS_read, args: &tap, reason: "frames for the guest, from a tap" },
+        Rule { call: libc::SYS_write, args: &tap, reason: "frames of the guest, into a tap" },
         Rule { call: libc::SYS_recvfrom, args: &shared, reason: "answers of shared directories" },
         Rule { call: libc::SYS_sendto, args: &shared, reason: "requests to shared directories" },
         Rule { call: libc::SYS_rt_sigreturn, args: &[], reason: "return from faults of guest code" },

@@ -349,13 +349,14 @@ pub(crate) fn write(fd: i32, bytes: &[u8]) -> io::Result<usize> {
     usize::try_from(written).map_err(|_| Error::last_os_error())
 }
 
-/// Has SIGALRM sent to this process whenever something arrives on a descriptor (fcntl(2), `F_SETSIG`, `O_ASYNC`).
+/// Has SIGALRM sent to this process whenever something arrives on a descriptor or there is room again (fcntl(2),
+/// `F_SETSIG`, `O_ASYNC`), which from now on never blocks.
 pub(crate) fn signal_when_ready(fd: i32) -> io::Result<()> {
     // SAFETY: no memory is involved.
     let done = unsafe {
         libc::fcntl(fd, libc::F_SETOWN, libc::getpid()) == 0
             && libc::fcntl(fd, F_SETSIG, libc::SIGALRM) == 0
-            && libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC) == 0
+            && libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK) == 0
     };
     if done { Ok(()) } else { Err(Error::last_os_error()) }
 }
@@ -363,8 +364,8 @@ pub(crate) fn signal_when_ready(fd: i32) -> io::Result<()> {
 /// `F_SETSIG` (asm-generic/fcntl.h).
 const F_SETSIG: i32 = 10;
 
-/// Takes what has arrived on a socket, a datagram or as much of a stream as there is; of a datagram what is longer than `into`
-/// is cut off.
+/// Takes what has arrived from a socket: a datagram, of which the rest is lost if it is longer than `into`, or some of a
+/// stream.
 pub(crate) fn receive(fd: i32, into: &mut [u8]) -> io::Result<usize> {
     let (start, len) = (into.as_mut_ptr().cast(), into.len());
     // SAFETY: the slice is writable; nobody asks for the sender.
@@ -372,15 +373,8 @@ pub(crate) fn receive(fd: i32, into: &mut [u8]) -> io::Result<usize> {
     usize::try_from(len).map_err(|_| Error::last_os_error())
 }
 
-/// Sends a datagram over a socket that knows where to; waits until there is room for it.
-pub(crate) fn send(fd: i32, bytes: &[u8]) -> io::Result<()> {
-    // SAFETY: the slice is readable, and no address is given.
-    let sent = unsafe { libc::sendto(fd, bytes.as_ptr().cast(), bytes.len(), 0, ptr::null(), 0) };
-    if sent < 0 { Err(Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Sends as much over a connected stream as it takes at once.
-pub(crate) fn send_some(fd: i32, bytes: &[u8]) -> io::Result<usize> {
+/// Sends a datagram, or as much as there is room for in a stream, over a socket that knows where to; how much.
+pub(crate) fn send(fd: i32, bytes: &[u8]) -> io::Result<usize> {
     let (start, len) = (bytes.as_ptr().cast(), bytes.len());
     // SAFETY: the slice is readable, and no address is given.
     let sent = unsafe { libc::sendto(fd, start, len, libc::MSG_DONTWAIT, ptr::null(), 0) };

@@ -20,6 +20,7 @@ mod monitor;
 mod shadow;
 mod signal;
 mod tsc;
+mod wire;
 
 use std::{
     collections::BTreeSet,

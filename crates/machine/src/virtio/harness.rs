@@ -9,25 +9,47 @@ use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 use runu_core::{BootProtocol, Bytes, GuestAddr, Place};
 
-use super::{Cards, Mac, Net, Wire, WireError};
+use super::{Cards, HEADER_LEN, Mac, Net, Wire, WireError};
 use crate::{GuestMemory, PortSize};
 
 /// Both ends of a wire.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TestWire {
+    /// Frames that were sent, and the headers before them.
     pub(super) sent: Rc<RefCell<Vec<Vec<u8>>>>,
+    pub(super) headers: Rc<RefCell<Vec<[u8; HEADER_LEN]>>>,
+    /// Frames with headers before them.
     pub(super) arriving: Rc<RefCell<VecDeque<Vec<u8>>>>,
     pub(super) busy: Rc<RefCell<bool>>,
 }
 
+impl TestWire {
+    /// A frame arrives with which nothing is to be done.
+    pub(super) fn bring(&self, frame: &[u8]) {
+        self.bring_with([0; HEADER_LEN], frame);
+    }
+
+    pub(super) fn bring_with(&self, header: [u8; HEADER_LEN], frame: &[u8]) {
+        self.arriving.borrow_mut().push_back([&header, frame].concat());
+    }
+}
+
 impl Wire for TestWire {
+    fn offloads(&self) -> bool {
+        true
+    }
+
     fn send(&mut self, frame: &[u8]) -> Result<(), WireError> {
         if *self.busy.borrow() {
             return Err(WireError::Busy);
         }
+        let (header, frame) = frame.split_first_chunk().unwrap();
+        self.headers.borrow_mut().push(*header);
         self.sent.borrow_mut().push(frame.to_vec());
         Ok(())
     }
+
+    fn flush(&mut self) {}
 
     fn receive(&mut self, into: &mut [u8]) -> Result<usize, WireError> {
         let frame = self.arriving.borrow_mut().pop_front().ok_or(WireError::Busy)?;
@@ -81,8 +103,13 @@ impl Driver {
 
     /// Sends a frame from one buffer for header and frame.
     pub(super) fn send(&mut self, head: u16, frame: &[u8]) {
+        self.send_with([0; HEADER_LEN], head, frame);
+    }
+
+    pub(super) fn send_with(&mut self, header: [u8; HEADER_LEN], head: u16, frame: &[u8]) {
         let at = 0x20_0000 + u64::from(head) * 0x1000;
-        let bytes = [vec![0; self.header_len()], frame.to_vec()].concat();
+        let gap = vec![0; self.header_len() - HEADER_LEN];
+        let bytes = [&header, gap.as_slice(), frame].concat();
         self.memory.write(GuestAddr(at), &bytes).unwrap();
         self.put(1, head, &[(at, bytes.len() as u32, false)]);
         self.kick(1);
