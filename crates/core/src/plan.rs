@@ -44,10 +44,20 @@ pub struct Plan {
     pub initrd: Option<Bytes>,
     /// The network card, if there is one.
     pub network: Option<NetworkCard>,
+    /// Directories that the guest shares, each behind a 9P server.
+    #[serde(default)]
+    pub shares: Vec<Share>,
     /// How much the monitor may keep of what it learns about the guest's code; `None` is as much as is of use. A limit on
     /// everything around the guest leaves only so much.
     #[serde(default)]
     pub code_memory: Option<Bytes>,
+}
+
+/// A shared directory as its guest sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// By which the guest finds it (virtio's mount tag).
+    pub tag: String,
 }
 
 /// A network card as its guest sees it.

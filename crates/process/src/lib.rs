@@ -61,6 +61,8 @@ pub mod descriptor {
     pub const DISK: i32 = 7;
     /// The first shared directory's server, if the plan has shared directories; the others follow.
     pub const SHARE: i32 = 16;
+    /// How many shared directories there are at most.
+    pub const SHARES_MAX: u8 = 8;
     /// A socket through which the guest's frames go, if the plan has a network card. It is handed over at the start, so it
     /// comes last.
     pub const NETWORK: i32 = 24;
@@ -76,7 +78,8 @@ const PLAN_MAX: u64 = 1 << 20;
 pub fn allowed_calls() -> BTreeSet<i64> {
     // Which descriptor and which timer the arguments are pinned to makes no difference here.
     let memory = std::io::stdin();
-    filter::with_rules(memory.as_fd(), descriptor::REPORT, Timer::none(), None, |rules| {
+    let (report, timer, shares) = (descriptor::REPORT, Timer::none(), descriptor::SHARES_MAX.into());
+    filter::with_rules(memory.as_fd(), report, timer, None, shares, |rules| {
         rules.iter().map(|rule| rule.call).collect()
     })
 }
@@ -110,6 +113,11 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     let kernel = unsafe { File::from_raw_fd(descriptor::KERNEL) };
     // SAFETY: as above; the plan says that there is one.
     let initrd = plan.initrd.map(|_| unsafe { File::from_raw_fd(descriptor::INITRD) });
+    let shares = plan.shares.len();
+    if shares > descriptor::SHARES_MAX.into() {
+        return Err(format!("the plan has {shares} shared directories"));
+    }
+    let share_numbers = (descriptor::SHARE..).take(shares);
     let entry = boot::load(&plan, &kernel, initrd.as_ref(), &memory).map_err(|error| error.to_string())?;
     phases.loaded = host::now();
 
@@ -118,23 +126,28 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     host::map_private(CODE, true).map_err(step("map memory for translated code"))?;
     let timer = Timer::new().map_err(step("create a timer"))?;
     host::handle_signals(entry::signal_handler()).map_err(step("handle signals"))?;
-    if plan.network.is_some() {
-        host::never_block(descriptor::NETWORK).map_err(step("listen to the network"))?;
-        host::interrupt_when_busy(board::NETWORK_PERIOD_NS).map_err(step("create a timer"))?;
+    let outside: Vec<i32> =
+        plan.network.map(|_| descriptor::NETWORK).into_iter().chain(share_numbers).collect();
+    for number in &outside {
+        host::never_block(*number).map_err(step("listen to what comes from outside"))?;
+    }
+    if !outside.is_empty() {
+        host::interrupt_when_busy(board::LOOK_PERIOD_NS).map_err(step("create a timer"))?;
     }
     host::load_data_segments();
     let memory_fd = memory.file().as_raw_fd();
+    let (report, compile) = (descriptor::REPORT, seccomp::Filter::compile);
     let wire = plan.network.map(|card| card.wire);
-    let filter = filter::with_rules(memory.file(), descriptor::REPORT, timer, wire, seccomp::Filter::compile)
+    let filter = filter::with_rules(memory.file(), report, timer, wire, shares, compile)
         .map_err(|error| error.to_string())?;
     let context = host::new_context(cpu(&entry), registers(&entry));
     let host = Host::detect(tsc::frequency_khz(reading), host::has_fsgsbase());
-    let board = Board::new(memory, plan.boot, plan.network);
+    let board = Board::new(memory, &plan);
     let mut monitor = Monitor::new(context, board, host, timer, plan.code_memory);
 
     drop((kernel, initrd));
     let mut kept = vec![libc::STDIN_FILENO, libc::STDOUT_FILENO, descriptor::REPORT, memory_fd];
-    kept.extend(plan.network.map(|_| descriptor::NETWORK));
+    kept.extend(outside);
     guest_lockdown(&kept).map_err(|error| error.to_string())?;
     host::confine_heap();
     filter.install().map_err(|error| error.to_string())?;

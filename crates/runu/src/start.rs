@@ -33,6 +33,9 @@ use crate::{
 /// The name under which this program is a guest's process instead of a command line.
 pub(crate) const GUEST_NAME: &CStr = c"runu-guest";
 
+/// The name under which this program serves a guest's shared directories.
+pub(crate) const FILES_NAME: &CStr = c"runu-files";
+
 /// Host name in the sandbox; nobody but the guest's process can see it.
 const HOST_NAME: &str = "runu";
 
@@ -166,6 +169,7 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
     let spec = Spec {
         argv: &[GUEST_NAME, &reading],
         descriptors,
+        companion: None,
         hostname: Some(HOST_NAME),
         cgroup: Some(CgroupSpec {
             name: format!("runu-{}", std::process::id()),
