@@ -44,6 +44,9 @@ pub struct Plan {
     pub initrd: Option<Bytes>,
     /// The network card, if there is one.
     pub network: Option<NetworkCard>,
+    /// The disks, in the order in which the guest finds them, behind its network card.
+    #[serde(default)]
+    pub disks: Vec<Disk>,
     /// How much the monitor may keep of what it learns about the guest's code; `None` is as much as is of use. A limit on
     /// everything around the guest leaves only so much.
     #[serde(default)]
@@ -57,4 +60,18 @@ pub struct NetworkCard {
     pub mac: [u8; 6],
     /// The longest packet it takes, in bytes, without the Ethernet header.
     pub mtu: u16,
+}
+
+/// A disk as its guest sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// How much it holds; whole sectors of 512 bytes.
+    pub size: Bytes,
+    /// Whether it can only be read.
+    pub read_only: bool,
+}
+
+impl Disk {
+    /// How many disks a guest has at most.
+    pub const MOST: usize = 8;
 }

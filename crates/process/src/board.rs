@@ -2,13 +2,13 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use runu_core::{BootProtocol, GuestAddr, NetworkCard};
+use runu_core::{GuestAddr, NetworkCard, Plan};
 use runu_deprivilege::bus::Bus;
 use runu_machine::{
-    Cards, Console, GuestMemory, Mac, Nanos, Net, Pc, PortSize, Power, WallClock, Wire, WireError,
+    Cards, Console, Disk, GuestMemory, Mac, Nanos, Net, Pc, PortSize, Power, WallClock, Wire, WireError,
 };
 
-use crate::{descriptor, host};
+use crate::{descriptor, disk::DiskFile, host};
 
 /// The container's standard output as a console.
 pub(crate) struct StandardOutput {
@@ -127,20 +127,20 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    pub(crate) fn new(memory: GuestMemory, boot: BootProtocol, network: Option<NetworkCard>) -> Self {
+    /// The devices of the plan.
+    ///
+    /// # Errors
+    /// A machine has no slots for so many.
+    pub(crate) fn new(memory: GuestMemory, plan: &Plan) -> Result<Self, String> {
         let unix_ns_at_zero = host::wall_clock().cast_signed() - host::now().cast_signed();
         let first_output = Rc::new(Cell::new(0));
         let due = Rc::new(Cell::new(None));
         let console = StandardOutput { first_output: Rc::clone(&first_output), due: Rc::clone(&due) };
-        let mut cards = Cards::new(boot);
-        if let Some(NetworkCard { mac, mtu }) = network {
-            // There is a slot: it is the first card.
-            let _ = Net::new(Socket, Mac(mac), mtu).plug(&mut cards);
-        }
-        Board {
+        let cards = cards(plan).ok_or("the plan has more devices than a machine has slots")?;
+        Ok(Board {
             memory,
             cards,
-            network: network.map(|_| 0),
+            network: plan.network.map(|_| 0),
             pc: Pc::new(console, WallClock { unix_ns_at_zero }),
             input: StandardInput { ended: false, looked: 0 },
             power: None,
@@ -148,8 +148,22 @@ impl Board {
             used: false,
             first_output,
             output_due: due,
-        }
+        })
     }
+}
+
+/// The cards of the plan in their slots, the network card first: kernels look no further than the first card that they
+/// have no driver for.
+fn cards(plan: &Plan) -> Option<Cards> {
+    let mut cards = Cards::new(plan.boot);
+    if let Some(NetworkCard { mac, mtu }) = plan.network {
+        Net::new(Socket, Mac(mac), mtu).plug(&mut cards)?;
+    }
+    for (index, disk) in plan.disks.iter().enumerate() {
+        let file = DiskFile(descriptor::disk(index)?);
+        Disk::new(file, disk.size, disk.read_only, format!("disk{index}")).plug(&mut cards)?;
+    }
+    Some(cards)
 }
 
 impl Board {

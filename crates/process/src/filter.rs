@@ -6,6 +6,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use runu_core::Disk;
 use runu_sandbox::seccomp::{ArgCheck, Rule};
 
 use crate::{
@@ -16,11 +17,21 @@ use crate::{
 const READ_WRITE: u32 = (libc::PROT_READ | libc::PROT_WRITE) as u32;
 const SHARED_FIXED: u32 = (libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE) as u32;
 
+/// What the guest has besides what every guest has.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Devices<'a> {
+    /// Whether it has a network card.
+    pub(crate) network: bool,
+    /// Its disks.
+    pub(crate) disks: &'a [Disk],
+}
+
 /// Gives the list to `use_rules`: guest memory is `memory`, reports go to `report`.
 pub(crate) fn with_rules<R>(
     memory: BorrowedFd<'_>,
     report: i32,
     timer: Timer,
+    devices: Devices<'_>,
     use_rules: impl FnOnce(&[Rule<'_>]) -> R,
 ) -> R {
     let never_executable = ArgCheck::masked32(2, !READ_WRITE, 0);
@@ -45,7 +56,7 @@ pub(crate) fn with_rules<R>(
     ];
     let send = [ArgCheck::eq32(0, network), ArgCheck::eq32(3, 0), ArgCheck::eq64(4, 0), ArgCheck::eq64(5, 0)];
     let protect = [never_executable];
-    use_rules(&[
+    let mut rules = vec![
         Rule { call: libc::SYS_read, args: &input, reason: "console input" },
         Rule { call: libc::SYS_write, args: &console, reason: "console output" },
         Rule { call: libc::SYS_write, args: &reports, reason: "the report at the end" },
@@ -56,8 +67,6 @@ pub(crate) fn with_rules<R>(
         },
         Rule { call: libc::SYS_mprotect, args: &protect, reason: "notice writes to translated code" },
         Rule { call: libc::SYS_munmap, args: &[], reason: "follow changes of the guest's page tables" },
-        Rule { call: libc::SYS_recvfrom, args: &receive, reason: "frames for the guest" },
-        Rule { call: libc::SYS_sendto, args: &send, reason: "frames of the guest" },
         Rule { call: libc::SYS_rt_sigreturn, args: &[], reason: "return from faults of guest code" },
         Rule { call: libc::SYS_timer_settime, args: &timers, reason: "the guest's timer while it runs" },
         Rule { call: libc::SYS_ppoll, args: &two, reason: "sleep while the guest is idle" },
@@ -68,5 +77,23 @@ pub(crate) fn with_rules<R>(
         },
         Rule { call: libc::SYS_brk, args: &[], reason: "the monitor's heap: translations and books" },
         Rule { call: libc::SYS_exit_group, args: &[], reason: "the end" },
-    ])
+    ];
+    if devices.network {
+        rules.extend([
+            Rule { call: libc::SYS_recvfrom, args: &receive, reason: "frames for the guest" },
+            Rule { call: libc::SYS_sendto, args: &send, reason: "frames of the guest" },
+        ]);
+    }
+    let numbers = (0..).map_while(descriptor::disk).map(|number| [ArgCheck::eq32(0, number.cast_unsigned())]);
+    let files: Vec<_> = devices.disks.iter().zip(numbers).collect();
+    for (disk, file) in &files {
+        rules.push(Rule { call: libc::SYS_pread64, args: file, reason: "sectors of a disk" });
+        if !disk.read_only {
+            rules.extend([
+                Rule { call: libc::SYS_pwrite64, args: file, reason: "sectors of a disk" },
+                Rule { call: libc::SYS_fdatasync, args: file, reason: "the guest's wish that they last" },
+            ]);
+        }
+    }
+    use_rules(&rules)
 }

@@ -6,6 +6,7 @@
 //! A guest's process is this program too, run afresh inside the sandbox under a name of its own.
 
 mod cli;
+mod disk;
 mod failure;
 mod install;
 mod monitor;

@@ -22,6 +22,7 @@ use rustix::fs::MemfdFlags;
 
 use crate::{
     cli::MonitorChoice,
+    disk::OpenDisk,
     failure::Failure,
     monitor::{self, Fit},
     open::{self, OpenError, Opened},
@@ -90,6 +91,8 @@ pub(crate) struct Wishes {
     pub(crate) invocation: Invocation,
     /// The initrd.
     pub(crate) initrd: Option<Opened>,
+    /// The disks.
+    pub(crate) disks: Vec<OpenDisk>,
 }
 
 /// A life that is over.
@@ -127,9 +130,7 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
     let reading = Reading::now().to_argument();
     let guest = kernel.detect()?;
     let monitor = monitor::choose(wishes.monitor, &guest)?;
-    let command_line = runu_guest::command_line(&guest, &wishes.invocation)?;
-    let initrd_size = wishes.initrd.as_ref().map(|initrd| initrd.size);
-    let plan = runu_guest::plan(&guest, command_line, wishes.memory, initrd_size)?;
+    let plan = plan(&guest, &wishes)?;
     let Kernel { file: kernel, bytes, .. } = kernel;
     // A megabyte less to hold while the guest runs; on a bad end the file is read again.
     drop(bytes);
@@ -140,6 +141,8 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
         (report_writer.into(), descriptor::REPORT),
     ];
     descriptors.extend(wishes.initrd.map(|initrd| (OwnedFd::from(initrd.file), descriptor::INITRD)));
+    let disks = wishes.disks.into_iter().map(|disk| OwnedFd::from(disk.opened.file));
+    descriptors.extend(disks.zip((0..).map_while(descriptor::disk)));
     let spec = Spec {
         argv: &[GUEST_NAME, &reading],
         descriptors,
@@ -155,6 +158,19 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
     let report = verdict::read_report(report);
     let verdict = Verdict::new(ended.how, report.as_ref());
     Ok(Life { guest, monitor, ended, report, verdict, kernel })
+}
+
+/// The plan for a guest that is wished so.
+fn plan(guest: &Guest, wishes: &Wishes) -> Result<Plan, Failure> {
+    if !wishes.disks.is_empty() {
+        runu_guest::check_disks(guest)?;
+    }
+    let mut invocation = wishes.invocation.clone();
+    invocation.parameters.extend(runu_guest::card_parameters(guest, wishes.disks.len()));
+    let command_line = runu_guest::command_line(guest, &invocation)?;
+    let initrd_size = wishes.initrd.as_ref().map(|initrd| initrd.size);
+    let plan = runu_guest::plan(guest, command_line, wishes.memory, initrd_size)?;
+    Ok(Plan { disks: wishes.disks.iter().map(OpenDisk::disk).collect(), ..plan })
 }
 
 /// The plan in a memory file, at its start.

@@ -51,6 +51,7 @@ prop_compose! {
             memory: Bytes::mib(memory),
             initrd: initrd.map(Bytes),
             network: None,
+            disks: Vec::new(),
             code_memory: None,
         }
     }
