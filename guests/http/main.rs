@@ -27,7 +27,7 @@ use smoltcp::socket::{tcp, udp};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr};
 
-rt::guest!("http", main);
+rt::guest!("http", main, uses "network");
 
 /// Connections at once; who comes when there are so many is refused.
 const CONNECTIONS: usize = 32;

@@ -34,14 +34,15 @@ global_asm!(include_str!("traps.s"), options(raw));
 global_asm!(include_str!("memory.s"), options(raw));
 
 /// Names a guest and its main function; writes the `.runu_guest` section by which runu recognises its own
-/// guests.
+/// guests, and learns what they use.
 #[macro_export]
 macro_rules! guest {
-    ($name:literal, $main:path) => {
+    ($name:literal, $main:path $(, uses $uses:literal)?) => {
         core::arch::global_asm!(
             ".pushsection .runu_guest, \"\", @progbits",
             concat!(".asciz \"name=", $name, "\""),
             ".asciz \"version=1\"",
+            $(concat!(".asciz \"uses=", $uses, "\""),)?
             ".popsection"
         );
 

@@ -7,6 +7,7 @@
 mod containerd;
 mod docker_files;
 mod docker_lifecycle;
+mod docker_network;
 mod docker_ordinary;
 mod docker_run;
 mod podman_root;

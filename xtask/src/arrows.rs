@@ -29,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("runu-deprivilege", &["runu-core"]),
     ("runu-sandbox", &["runu-core"]),
     ("runu-guest", &["runu-core"]),
+    ("runu-files", &[]),
     ("runu-core", &[]),
     // The embedded guests are bytes, benchmark and chores are not part of the product: they stand beside the tower.
     ("runu-guests", &[]),

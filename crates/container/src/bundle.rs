@@ -1,17 +1,16 @@
 //! A bundle: the directory with `config.json` that engines make (runtime-spec, bundle.md).
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use oci_spec::runtime::Spec;
-use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, de::Error as _};
 use serde_json::{Value, json};
 
-use crate::ContainerError;
+use crate::{ContainerError, rootfs::regular_file};
 
 /// Length of a config.json at most, in bytes: real ones are below 100 KiB.
 const CONFIG_MAX: u64 = 16 << 20;
@@ -59,18 +58,10 @@ impl Bundle {
     }
 }
 
-/// All of a file that somebody else made: neither a pipe that nobody writes to nor a device that never ends.
+/// All of a file that somebody else made.
 fn contents(path: &Path) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    let metadata = file.metadata()?;
-    if metadata.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    if !metadata.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    if metadata.len() > CONFIG_MAX {
+    let file = regular_file(path)?;
+    if file.metadata()?.len() > CONFIG_MAX {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     let mut bytes = Vec::new();

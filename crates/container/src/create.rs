@@ -6,7 +6,7 @@
 use std::{
     cell::RefCell,
     fs::{self, File, OpenOptions},
-    io::{self, Seek, Write},
+    io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::OpenOptionsExt,
@@ -26,7 +26,7 @@ use rustix::{
 };
 
 use crate::{
-    Bundle, Config, Container, ContainerError, ContainerId, Launch, Root, Unikernel,
+    Bundle, Config, Container, ContainerError, ContainerId, Launch, Root, Unikernel, Wired, Wiring,
     hooks::{self, Place},
     limits,
     mounts::is_ignored,
@@ -35,7 +35,7 @@ use crate::{
     policy,
     record::{LIFE, Record, START, Status, state},
     time::rfc3339_now,
-    witness::Chronicle,
+    witness::{Chronicle, write_plan},
 };
 
 /// Flags of `create`.
@@ -72,11 +72,15 @@ pub fn create(
     let process = bundle.spec.process().as_ref().ok_or(ContainerError::Missing("process"))?;
     check_supported(&bundle.spec)?;
     check_terminal(process, flags)?;
-    let image = &unikernel.image;
+    let Unikernel { image, kernel, initrd } = unikernel;
+    let (image, files) = (&image, Files { kernel, initrd });
     (launch.fits)(&image.guest, image.wishes.monitor.as_deref(), &config.monitors)
         .map_err(ContainerError::Monitor)?;
-    let plan = policy::plan(image, &bundle.spec, config)?;
+    let planner = |wired: Option<&Wired>| policy::plan(image, &bundle.spec, config, wired);
+    let plan = planner(None)?;
     let namespaces = namespaces(&bundle.spec)?;
+    let host_name = host_name(&bundle.spec, &namespaces);
+    let network = Wiring::of(&image.guest, bundle, &namespaces.network, host_name.as_deref())?;
     let parameters = parameters(&bundle.spec, &namespaces)?;
     let cgroup = cgroup_name(&bundle.spec, id, flags.systemd_cgroup)?;
     if ContainerCgroup::is_in_use(&cgroup) {
@@ -100,13 +104,17 @@ pub fn create(
         maker: ourselves(),
         init: None,
         cgroup: Some(cgroup.clone()),
+        network,
         hooks: bundle.spec.hooks().clone(),
         user: (process.user().uid(), process.user().gid()),
         read_only: bundle.spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
     };
-    let making = Making { directory: &directory, bundle, process, flags, launch, cgroup: &cgroup };
+    let planner = &|wired: &Wired| planner(Some(wired));
+    let host_name = host_name.as_deref();
+    let making =
+        Making { directory: &directory, bundle, process, flags, launch, cgroup: &cgroup, host_name, planner };
     let kinds = (namespaces, parameters);
-    let made = record.save(&directory).and_then(|()| making.make(&mut record, unikernel, &plan, kinds));
+    let made = record.save(&directory).and_then(|()| making.make(&mut record, files, &plan, kinds));
     if made.as_ref().is_err_and(is_of_others) {
         // What is not ours is not removed with us.
         record.cgroup = None;
@@ -121,6 +129,12 @@ pub fn create(
     made
 }
 
+/// What the guest's process reads.
+struct Files {
+    kernel: File,
+    initrd: Option<File>,
+}
+
 /// What making takes.
 struct Making<'a> {
     directory: &'a Path,
@@ -129,6 +143,8 @@ struct Making<'a> {
     flags: &'a CreateFlags,
     launch: &'a Launch<'a>,
     cgroup: &'a CgroupName,
+    host_name: Option<&'a str>,
+    planner: &'a dyn Fn(&Wired) -> Result<Plan, ContainerError>,
 }
 
 /// Whether it failed because the control group is somebody else's.
@@ -145,14 +161,14 @@ impl Making<'_> {
     fn make(
         &self,
         record: &mut Record,
-        unikernel: Unikernel,
+        files: Files,
         plan: &Plan,
         kinds: (Namespaces, Vec<Parameter>),
     ) -> Result<(), ContainerError> {
         let linux = self.bundle.spec.linux().as_ref();
         let resources = limits::resources(linux.and_then(|linux| linux.resources().as_ref()));
         let cgroup = ContainerCgroup::create(self.cgroup, &resources)?;
-        let ready = self.sandbox(record, unikernel, plan, &cgroup, kinds)?;
+        let ready = self.sandbox(record, files, plan, &cgroup, kinds)?;
         if let Some(path) = &self.flags.pid_file {
             let pid = record.init.map_or(0, |(pid, _)| pid);
             // Without a line end: containerd reads it with strconv.Atoi.
@@ -164,7 +180,7 @@ impl Making<'_> {
     fn sandbox(
         &self,
         record: &mut Record,
-        unikernel: Unikernel,
+        files: Files,
         plan: &Plan,
         cgroup: &ContainerCgroup,
         (namespaces, parameters): (Namespaces, Vec<Parameter>),
@@ -172,25 +188,26 @@ impl Making<'_> {
         let asked: Vec<String> = parameters.iter().map(|parameter| parameter.path.clone()).collect();
         let (report, report_writer) = io::pipe().map_err(channel("report pipe"))?;
         let numbers = self.launch.numbers;
-        let kernel = unikernel.kernel.try_clone().map_err(channel("kernel's descriptor"))?;
+        let kernel = files.kernel.try_clone().map_err(channel("kernel's descriptor"))?;
+        let plan_file = plan_file(plan)?;
+        let given_plan = plan_file.try_clone().map_err(channel("plan's descriptor"))?;
         let mut descriptors = vec![
-            (OwnedFd::from(plan_file(plan)?), numbers.plan),
+            (given_plan.into(), numbers.plan),
             (kernel.into(), numbers.kernel),
             (report_writer.into(), numbers.report),
         ];
-        descriptors.extend(unikernel.initrd.map(|file| (OwnedFd::from(file), numbers.initrd)));
+        descriptors.extend(files.initrd.map(|file| (OwnedFd::from(file), numbers.initrd)));
         let life = life_file(self.directory)?;
         let chronicle = Chronicle {
             cgroup: self.cgroup,
             oom_counter: RefCell::new(life.try_clone().map_err(channel("life file's descriptor"))?.into()),
             life,
             report: File::from(OwnedFd::from(report)),
-            kernel: unikernel.kernel,
+            kernel: files.kernel,
+            plan: plan_file,
+            planner: self.planner,
             launch: self.launch,
         };
-        let given = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
-        let hostname = given(self.bundle.spec.hostname())
-            .or_else(|| matches!(namespaces.uts, Namespace::New).then(|| HOST_NAME.to_owned()));
         let domain_name = given(self.bundle.spec.domainname());
         let holding = Holding {
             namespaces,
@@ -202,14 +219,13 @@ impl Making<'_> {
             oom_score_adj: self.process.oom_score_adj(),
             listener: listener(self.directory)?,
             kept: chronicle.descriptors(),
-            // No device yet whose other end an engine makes between here and the start.
-            handed_at_start: Vec::new(),
+            handed_at_start: vec![numbers.network],
             witness: &chronicle,
         };
         let spec = runu_sandbox::Spec {
             argv: self.launch.argv,
             descriptors,
-            hostname: hostname.as_deref(),
+            hostname: self.host_name,
             cgroup: None,
         };
         let placed = runu_sandbox::create(spec, holding)?;
@@ -242,6 +258,15 @@ impl Making<'_> {
             .and_then(|size| Some((u16::try_from(size.width()).ok()?, u16::try_from(size.height()).ok()?)));
         Ok(Some(Terminal::open(size)?.hand_over(socket)?))
     }
+}
+
+/// The container's host name: the given one, else ours where the name is the container's own.
+fn host_name(spec: &Spec, namespaces: &Namespaces) -> Option<String> {
+    given(spec.hostname()).or_else(|| matches!(namespaces.uts, Namespace::New).then(|| HOST_NAME.to_owned()))
+}
+
+fn given(name: &Option<String>) -> Option<String> {
+    name.clone().filter(|name| !name.is_empty())
 }
 
 /// Refuses what a unikernel's container cannot have.
@@ -342,9 +367,8 @@ fn listener(directory: &Path) -> Result<OwnedFd, ContainerError> {
 /// The plan in a memory file, at its start.
 fn plan_file(plan: &Plan) -> Result<File, ContainerError> {
     let write = || {
-        let mut file = File::from(rustix::fs::memfd_create(c"plan", MemfdFlags::CLOEXEC)?);
-        file.write_all(&serde_json::to_vec(plan)?)?;
-        file.rewind()?;
+        let file = File::from(rustix::fs::memfd_create(c"plan", MemfdFlags::CLOEXEC)?);
+        write_plan(&file, plan)?;
         Ok(file)
     };
     write().map_err(channel("plan's file"))

@@ -8,7 +8,7 @@ use std::{io, path::PathBuf};
 
 use runu_core::{Blame, Blamed, Bytes, Printable};
 use runu_guest::{CommandLineError, DetectError, PlanError};
-use runu_sandbox::{ContainerCgroupError, SandboxError, StartError, TerminalError};
+use runu_sandbox::{ContainerCgroupError, NetworkError, SandboxError, StartError, TerminalError};
 use rustix::io::Errno;
 
 use crate::{AnnotationError, MemoryError, UruncError, record::Status};
@@ -140,6 +140,17 @@ pub enum ContainerError {
     /// The start.
     #[error("cannot start the container")]
     Start(#[source] StartError),
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// A guest with a network of its own in the host's.
+    #[error("the guest cannot have the host's network: it brings its own")]
+    HostNetwork,
+    /// A guest with a network of its own where others are.
+    #[error(
+        "the guest cannot share a network namespace: it brings its own network, and other processes use this one"
+    )]
+    SharedNetwork,
     /// `start` in another status than created.
     #[error("{}", not_created(*.0))]
     NotCreated(Status),
@@ -220,6 +231,7 @@ impl Blamed for ContainerError {
             ContainerError::Cgroup(error) => error.blame(),
             ContainerError::Sandbox(error) => error.blame(),
             ContainerError::Terminal(error) => error.blame(),
+            ContainerError::Network(error) => error.blame(),
             ContainerError::State { .. } | ContainerError::Channel { .. } | ContainerError::WillNotEnd(_) => {
                 Blame::Host
             }
@@ -252,6 +264,9 @@ impl Blamed for ContainerError {
             ContainerError::Kernel { source, .. } => source.hint(),
             ContainerError::Cgroup(error) => error.hint(),
             ContainerError::Sandbox(error) => error.hint(),
+            ContainerError::HostNetwork | ContainerError::SharedNetwork => {
+                Some("give it a network of its own, and publish its ports".to_owned())
+            }
             ContainerError::Exists(_) => Some("delete it, or choose another ID".to_owned()),
             _ => None,
         }

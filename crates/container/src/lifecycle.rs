@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -16,9 +16,10 @@ use rustix::{
 use serde::Serialize;
 
 use crate::{
-    ContainerError, ContainerId, Record, Root, Status,
+    ContainerError, ContainerId, Record, Root, Status, Wired,
     hooks::{self, Place},
     lock::Lockable,
+    network::Note,
     record::{LIFE, START, state},
     witness::{Event, events},
 };
@@ -122,7 +123,8 @@ impl Container {
     /// Starts its guest.
     ///
     /// # Errors
-    /// It is not waiting for that, its process cannot be run, or a hook of the start fails, which ends it.
+    /// It is not waiting for that; or it ends because a hook of its start fails, its process cannot be run, or its network
+    /// cannot be had.
     pub fn start(&self) -> Result<(), ContainerError> {
         let status = self.status();
         if status != Status::Created {
@@ -132,7 +134,10 @@ impl Container {
         let directory = rustix::fs::open(&self.directory, flags, Mode::empty())
             .map_err(|errno| state("open", &self.directory)(errno.into()))?;
         let result = self.run_start_hooks().and_then(|()| {
-            runu_sandbox::start(directory.as_fd(), START, &[]).map_err(|error| {
+            let (wired, frames) = self.wire()?.unzip();
+            let note = serde_json::to_vec(&Note { wired }).unwrap_or_default();
+            let handed: Vec<_> = frames.iter().map(AsFd::as_fd).collect();
+            runu_sandbox::start(directory.as_fd(), START, &note, &handed).map_err(|error| {
                 match (error, self.status()) {
                     // Somebody else's start or end came first.
                     (StartError::NotWaiting(_) | StartError::Ended, status) if status != Status::Created => {
@@ -143,10 +148,20 @@ impl Container {
             })?;
             self.run_hooks("poststart", |hooks| hooks.poststart().clone())
         });
-        if matches!(result, Err(ContainerError::Hook { .. })) {
+        // Engines do not end what they could not start.
+        if result.as_ref().is_err_and(|error| !matches!(error, ContainerError::NotCreated(_))) {
             let _ = self.kill(libc::SIGKILL, false);
         }
         result
+    }
+
+    /// Takes over the interface that its guest is to have, if there is one.
+    fn wire(&self) -> Result<Option<(Wired, OwnedFd)>, ContainerError> {
+        let Some(record) = &self.record else { return Ok(None) };
+        match (&record.network, self.pid()) {
+            (Some(wiring), Some(pid)) => wiring.take(pid, &record.rootfs),
+            _ => Ok(None),
+        }
     }
 
     /// Runs the hooks that are programs of the image. No program of the image runs for a unikernel otherwise, so these are

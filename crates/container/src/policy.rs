@@ -8,7 +8,7 @@ use runu_core::{Bytes, Plan};
 use runu_guest::{CommandLine, Guest, Invocation, PlanError};
 
 use crate::{
-    Config, ContainerError,
+    Config, ContainerError, Wired,
     annotations::Wishes,
     guest_memory::{code_memory, guest_memory},
     limits,
@@ -46,12 +46,17 @@ impl Image {
     }
 }
 
-/// The plan for an image in a container of that configuration.
+/// The plan for an image in a container of that configuration, on the network if it has one.
 ///
 /// # Errors
 /// The guest cannot be given its arguments, variables or memory exactly.
-pub fn plan(image: &Image, spec: &Spec, config: &Config) -> Result<Plan, ContainerError> {
-    let line = line(image, spec)?;
+pub fn plan(
+    image: &Image,
+    spec: &Spec,
+    config: &Config,
+    wired: Option<&Wired>,
+) -> Result<Plan, ContainerError> {
+    let line = line(image, spec, wired)?;
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let limit = limits::resources(resources).memory_max.and_then(|limit| u64::try_from(limit).ok());
     let limit = limit.map(Bytes);
@@ -62,16 +67,22 @@ pub fn plan(image: &Image, spec: &Spec, config: &Config) -> Result<Plan, Contain
         }
         _ => ContainerError::Plan(source),
     })?;
-    Ok(Plan { code_memory: limit.map(|limit| code_memory(limit, memory)), ..plan })
+    let network = wired.map(|wired| wired.card);
+    Ok(Plan { network, code_memory: limit.map(|limit| code_memory(limit, memory)), ..plan })
 }
 
 /// The kernel's command line: as an annotation has it, or made of the container's words and variables.
-fn line(image: &Image, spec: &Spec) -> Result<CommandLine, ContainerError> {
+fn line(image: &Image, spec: &Spec, wired: Option<&Wired>) -> Result<CommandLine, ContainerError> {
     let line = match &image.wishes.command_line {
         Some(line) => CommandLine::literal(line.as_bytes()),
         None => {
             let invocation = image.convention.invocation(words(spec));
-            let invocation = Invocation { initrd: image.initrd.is_some(), ..invocation };
+            let mut invocation = Invocation { initrd: image.initrd.is_some(), ..invocation };
+            if let Some(wired) = wired {
+                runu_guest::add_network_parameters(&image.guest, &wired.network, &mut invocation.parameters);
+            }
+            let cards = usize::from(wired.is_some());
+            invocation.parameters.extend(runu_guest::card_parameters(&image.guest, cards));
             let env = environment(spec, &image.guest, &invocation)?;
             runu_guest::command_line(&image.guest, &Invocation { env, ..invocation })
         }
@@ -114,7 +125,7 @@ mod tests {
     fn planned(convention: Convention, args: &[String], env: &[String]) -> Result<Plan, ContainerError> {
         let guest = runu_guest::detect(runu_guests::HELLO_LINUX64).unwrap();
         let (spec, config) = (spec(args, env), Config::default());
-        plan(&Image::new(guest, convention, None, &spec, &config)?, &spec, &config)
+        plan(&Image::new(guest, convention, None, &spec, &config)?, &spec, &config, None)
     }
 
     fn bytes(words: &[String]) -> Vec<Vec<u8>> {

@@ -18,7 +18,7 @@ use oci_spec::runtime::Hooks;
 use runu_sandbox::CgroupName;
 use serde::{Deserialize, Serialize};
 
-use crate::{ContainerError, ContainerId, lock::Lock};
+use crate::{ContainerError, ContainerId, Wiring, lock::Lock};
 
 /// The directory that holds the state of all containers.
 #[derive(Clone, Debug)]
@@ -129,6 +129,9 @@ pub struct Record {
     pub user: (u32, u32),
     /// Whether such a program may only read its root file system.
     pub read_only: bool,
+    /// What is known of its network; none where its guest has no use for one.
+    #[serde(default)]
+    pub network: Option<Wiring>,
     /// Its hooks, those of its end among them.
     pub hooks: Option<Hooks>,
 }
@@ -184,6 +187,7 @@ impl Record {
             cgroup: None,
             user: (0, 0),
             read_only: true,
+            network: None,
             hooks: None,
         }
     }

@@ -28,16 +28,26 @@ impl RootFs {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = File::from(rustix::fs::openat2(&self.0, path, flags, Mode::empty(), resolve)?);
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        if !metadata.is_file() {
-            return Err(io::Error::other("not a regular file"));
-        }
-        Ok(file)
+        regular(rustix::fs::openat2(&self.0, path, flags, Mode::empty(), resolve)?)
     }
+}
+
+/// Opens the regular file at a path of the host's: neither a pipe that nobody writes to nor a device that never ends.
+pub(crate) fn regular_file(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    regular(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+fn regular(file: OwnedFd) -> io::Result<File> {
+    let file = File::from(file);
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    Ok(file)
 }
 
 /// All bytes of a file, which is left at its start.

@@ -4,16 +4,17 @@ use std::{
     cell::RefCell,
     ffi::CStr,
     fs::File,
-    io::{Read, Write},
+    io::{self, Read, Seek, Write},
     os::fd::{AsRawFd, OwnedFd, RawFd},
 };
 
+use runu_core::Plan;
 use runu_guest::Guest;
 use runu_sandbox::{CgroupName, ContainerCgroup, How, Witness};
 use rustix::io::DupFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::Monitors;
+use crate::{ContainerError, Monitors, Wired, network::Note};
 
 /// Whether the guest can be run in the monitor of that name, or any, as the operator allows; or why not.
 pub type Fits<'a> = &'a dyn Fn(&Guest, Option<&str>, &Monitors) -> Result<(), String>;
@@ -43,6 +44,8 @@ pub struct Numbers {
     pub initrd: RawFd,
     /// Where the report goes.
     pub report: RawFd,
+    /// The socket for its frames, if the plan has a network card; the greatest of these numbers.
+    pub network: RawFd,
 }
 
 /// What became of a guest.
@@ -89,6 +92,10 @@ pub(crate) struct Chronicle<'a> {
     /// Where the kernel counts the victims of a lack of memory, once the group is there; until then a descriptor that keeps
     /// the number and tells nothing.
     pub(crate) oom_counter: RefCell<OwnedFd>,
+    /// The plan's file, which the guest's process reads.
+    pub(crate) plan: File,
+    /// Makes the plan anew for a guest on a network.
+    pub(crate) planner: &'a dyn Fn(&Wired) -> Result<Plan, ContainerError>,
     /// What to make of it all.
     pub(crate) launch: &'a Launch<'a>,
 }
@@ -96,7 +103,7 @@ pub(crate) struct Chronicle<'a> {
 impl Chronicle<'_> {
     /// The descriptors it uses.
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
-        let files = [&self.life, &self.report, &self.kernel].map(AsRawFd::as_raw_fd);
+        let files = [&self.life, &self.report, &self.kernel, &self.plan].map(AsRawFd::as_raw_fd);
         files.into_iter().chain([self.oom_counter.borrow().as_raw_fd()]).collect()
     }
 
@@ -108,6 +115,14 @@ impl Chronicle<'_> {
     }
 }
 
+/// Writes the plan into its file, which is left at its start.
+pub(crate) fn write_plan(mut file: &File, plan: &Plan) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(&serde_json::to_vec(plan)?)?;
+    file.rewind()
+}
+
 impl Witness for Chronicle<'_> {
     fn entered(&self) {
         let counter = ContainerCgroup::find(self.cgroup).ok().and_then(|group| group.oom_counter());
@@ -115,6 +130,17 @@ impl Witness for Chronicle<'_> {
             // Fails only for numbers that are none.
             let _ = rustix::io::dup3(counter, &mut self.oom_counter.borrow_mut(), DupFlags::CLOEXEC);
         }
+    }
+
+    fn starting(&self, note: &[u8]) -> Result<(), String> {
+        let told = |error: &dyn std::error::Error| {
+            let causes = std::iter::successors(error.source(), |cause| cause.source());
+            causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+        };
+        let note: Note = serde_json::from_slice(note).map_err(|error| told(&error))?;
+        let Some(wired) = note.wired else { return Ok(()) };
+        let plan = (self.planner)(&wired).map_err(|error| told(&error))?;
+        write_plan(&self.plan, &plan).map_err(|error| told(&error))
     }
 
     fn started(&self) {

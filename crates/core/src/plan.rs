@@ -60,6 +60,23 @@ pub struct NetworkCard {
     pub mac: [u8; 6],
     /// The longest packet it takes, in bytes, without the Ethernet header.
     pub mtu: u16,
+    /// What its frames go through.
+    #[serde(default)]
+    pub wire: WireKind,
+}
+
+/// What the frames of a network card go through: what kind of descriptor the guest's process is handed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WireKind {
+    /// A packet socket that is bound to an interface and puts a `struct virtio_net_hdr` before each frame (packet(7),
+    /// `PACKET_VNET_HDR`).
+    #[default]
+    Packets,
+    /// A tap device that does the same (`IFF_VNET_HDR`).
+    Tap,
+    /// A stream on which the length of each frame comes before it, four bytes, the highest first: what passt(1) speaks.
+    Stream,
 }
 
 /// A disk as its guest sees it.

@@ -39,6 +39,6 @@ pub use detect::{DetectError, detect};
 pub use elf::Class;
 pub use foreign::Foreign;
 pub use guest::{Arch, Guest, Kind};
-pub use network::{Network, network_parameters};
+pub use network::{Network, NetworkUse, add_network_parameters, network_use};
 pub use plan::{PlanError, plan};
 pub use symbol::symbol;

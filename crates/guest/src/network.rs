@@ -2,10 +2,12 @@
 
 use core::net::Ipv4Addr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Guest, Kind, Variable, unikraft};
 
 /// A guest's place in a network.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// Its address.
     pub address: Ipv4Addr,
@@ -24,27 +26,53 @@ pub struct Network {
 /// First release that takes `netdev.ip` (commit 6e34af6e, which took the three parameters of before away).
 const NETDEV_IP: unikraft::Version = unikraft::Version::new(0, 16, 1);
 
-/// Parameters that tell `guest` its place in a network; `None` if it has no use for a network card.
+/// Whether a guest has a use for a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkUse {
+    /// None: it has no drivers for a card.
+    None,
+    /// It does not say.
+    Unknown,
+    /// It is made for one.
+    Needed,
+}
+
+/// Whether `guest` has a use for a network.
 #[must_use]
-pub fn network_parameters(guest: &Guest, network: &Network) -> Option<Vec<Variable>> {
+pub fn network_use(guest: &Guest) -> NetworkUse {
+    let known = |uses| if uses { NetworkUse::Needed } else { NetworkUse::None };
     match &guest.kind {
-        Kind::Unikraft(facts) if facts.has_library("libuknetdev") == Some(false) => None,
+        Kind::Unikraft(facts) => facts.has_library("libuknetdev").map_or(NetworkUse::Unknown, known),
+        Kind::Runu(facts) => known(facts.uses.iter().any(|used| used == "network")),
+        _ => NetworkUse::Unknown,
+    }
+}
+
+/// Adds the parameters that tell `guest` its place in a network, unless there are such already: who gives them knows better.
+pub fn add_network_parameters(guest: &Guest, network: &Network, parameters: &mut Vec<Variable>) {
+    let told = parameters.iter().any(|parameter| parameter.name.starts_with(b"netdev."));
+    if !told {
+        parameters.extend(network_parameters(guest, network));
+    }
+}
+
+fn network_parameters(guest: &Guest, network: &Network) -> Vec<Variable> {
+    match &guest.kind {
         Kind::Unikraft(facts) => {
             let listed = |name| facts.parameter(name).map(|found| found.is_some());
             let is_new = || facts.version.as_ref().is_none_or(|version| *version >= NETDEV_IP);
             if listed("netdev.ip").unwrap_or_else(is_new) {
-                Some(vec![network.netdev_ip()])
+                vec![network.netdev_ip()]
             } else if listed("netdev.ipv4_addr").unwrap_or(true) {
-                Some(network.netdev_ipv4())
+                network.netdev_ipv4()
             } else {
                 // It has a stack, and its own way to an address.
-                Some(Vec::new())
+                Vec::new()
             }
         }
-        Kind::Runu(_) => Some(vec![network.netdev_ip()]),
-        // Whoever made it knows what is on the bus.
-        Kind::Unknown => Some(Vec::new()),
-        _ => None,
+        Kind::Runu(_) => vec![network.netdev_ip()],
+        // Whoever made it knows where it is.
+        _ => Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! runu's own guests: recognised by their section `.runu_guest`, which also names them.
 //!
-//! The section holds ASCII `key=value` texts, each closed by a NUL: `name` (required) and `version`; other keys are for
-//! other readers. These guests are entered and told their arguments and environment exactly as Unikraft kernels
+//! The section holds ASCII `key=value` texts, each closed by a NUL: `name` (required), `version` and `uses`, names of what it
+//! uses with commas between; other keys are for other readers. These guests are entered and told their arguments and environment exactly as Unikraft kernels
 //! with libparam are.
 
 use std::fmt;
@@ -21,6 +21,8 @@ pub struct Facts {
     pub name: String,
     /// Its version, if it has one.
     pub version: Option<String>,
+    /// What it uses: `network`.
+    pub uses: Vec<String>,
 }
 
 impl fmt::Display for Facts {
@@ -40,5 +42,6 @@ pub(crate) fn recognise(elf: &Elf) -> Result<Option<Facts>, DetectError> {
         text.map(|text| plain(text, TEXT_MAX).ok_or_else(malformed)).transpose()
     };
     let name = value(b"name")?.ok_or_else(malformed)?;
-    Ok(Some(Facts { name, version: value(b"version")? }))
+    let uses = value(b"uses")?.map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default();
+    Ok(Some(Facts { name, version: value(b"version")?, uses }))
 }

@@ -18,4 +18,7 @@ mod virtio;
 
 pub use devices::{Console, Nanos, Pc, PortSize, Power, WallClock};
 pub use memory::{GuestMemory, MemoryError, OutOfRam, Region};
-pub use virtio::{Cards, Disk, Mac, Medium, MediumError, Net, SECTOR, Wire, WireError};
+pub use virtio::{
+    Cards, Channel, ChannelError, Disk, HEADER_LEN, Mac, Medium, MediumError, Net, NineP, SECTOR, Wire,
+    WireError,
+};

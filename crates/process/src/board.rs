@@ -4,11 +4,9 @@ use std::{cell::Cell, rc::Rc};
 
 use runu_core::{GuestAddr, NetworkCard, Plan};
 use runu_deprivilege::bus::Bus;
-use runu_machine::{
-    Cards, Console, Disk, GuestMemory, Mac, Nanos, Net, Pc, PortSize, Power, WallClock, Wire, WireError,
-};
+use runu_machine::{Cards, Console, Disk, GuestMemory, Mac, Nanos, Net, Pc, PortSize, Power, WallClock};
 
-use crate::{descriptor, disk::DiskFile, host};
+use crate::{descriptor, disk::DiskFile, host, wire::Plug};
 
 /// The container's standard output as a console.
 pub(crate) struct StandardOutput {
@@ -77,23 +75,6 @@ impl StandardInput {
     }
 }
 
-/// The socket that the guest's frames go through.
-#[derive(Debug)]
-struct Socket;
-
-impl Wire for Socket {
-    fn send(&mut self, frame: &[u8]) -> Result<(), WireError> {
-        host::send(descriptor::NETWORK, frame).map_err(|_| WireError::Lost)
-    }
-
-    fn receive(&mut self, into: &mut [u8]) -> Result<usize, WireError> {
-        host::receive(descriptor::NETWORK, into).map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => WireError::Busy,
-            _ => WireError::Lost,
-        })
-    }
-}
-
 /// How long frames wait at most while the guest is busy and uses devices: looking for them costs a system call.
 const NETWORK_PAUSE_NS: u64 = 20_000;
 
@@ -114,6 +95,8 @@ pub(crate) struct Board {
     cards: Cards,
     /// When it was last looked for frames, in nanoseconds of `CLOCK_MONOTONIC`; `None` without a network card.
     network: Option<u64>,
+    /// A frame of the guest's waits until there is room for it outside.
+    blocked: Rc<Cell<bool>>,
     input: StandardInput,
     /// What the guest asked of the power switch.
     pub(crate) power: Option<Power>,
@@ -136,11 +119,13 @@ impl Board {
         let first_output = Rc::new(Cell::new(0));
         let due = Rc::new(Cell::new(None));
         let console = StandardOutput { first_output: Rc::clone(&first_output), due: Rc::clone(&due) };
-        let cards = cards(plan).ok_or("the plan has more devices than a machine has slots")?;
+        let blocked = Rc::new(Cell::new(false));
+        let cards = cards(plan, &blocked).ok_or("the plan has more devices than a machine has slots")?;
         Ok(Board {
             memory,
             cards,
             network: plan.network.map(|_| 0),
+            blocked,
             pc: Pc::new(console, WallClock { unix_ns_at_zero }),
             input: StandardInput { ended: false, looked: 0 },
             power: None,
@@ -153,11 +138,11 @@ impl Board {
 }
 
 /// The cards of the plan in their slots, the network card first: kernels look no further than the first card that they
-/// have no driver for.
-fn cards(plan: &Plan) -> Option<Cards> {
+/// have no driver for. `blocked` will tell whether a frame waits for room on the wire.
+fn cards(plan: &Plan, blocked: &Rc<Cell<bool>>) -> Option<Cards> {
     let mut cards = Cards::new(plan.boot);
-    if let Some(NetworkCard { mac, mtu }) = plan.network {
-        Net::new(Socket, Mac(mac), mtu).plug(&mut cards)?;
+    if let Some(NetworkCard { mac, mtu, wire }) = plan.network {
+        Net::new(Plug::new(wire, Rc::clone(blocked)), Mac(mac), mtu).plug(&mut cards)?;
     }
     for (index, disk) in plan.disks.iter().enumerate() {
         let file = DiskFile(descriptor::disk(index)?);
@@ -189,7 +174,11 @@ impl Board {
     /// Sleeps until [`Board::deadline`], input, or a signal.
     pub(crate) fn sleep(&mut self) {
         let listens = !self.input.ended && self.pc.input_room() > 0;
-        let inputs = [listens.then_some(STDIN), self.network.map(|_| descriptor::NETWORK)];
+        let frames = if self.blocked.get() { host::Wait::ForBoth } else { host::Wait::ForInput };
+        let inputs = [
+            listens.then_some((STDIN, host::Wait::ForInput)),
+            self.network.map(|_| (descriptor::NETWORK, frames)),
+        ];
         let [typed, arrived] = host::sleep_until(self.deadline(), inputs);
         if typed {
             self.input.read(&mut self.pc);

@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use runu_core::Disk;
+use runu_core::{Disk, WireKind};
 use runu_sandbox::seccomp::{ArgCheck, Rule};
 
 use crate::{
@@ -20,8 +20,8 @@ const SHARED_FIXED: u32 = (libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESE
 /// What the guest has besides what every guest has.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Devices<'a> {
-    /// Whether it has a network card.
-    pub(crate) network: bool,
+    /// What the frames of its network card go through, if it has one.
+    pub(crate) network: Option<WireKind>,
     /// Its disks.
     pub(crate) disks: &'a [Disk],
 }
@@ -48,13 +48,13 @@ pub(crate) fn with_rules<R>(
     // Two descriptors: console input and network to listen to while asleep, or console output to wait for.
     let two = [ArgCheck::eq64(1, POLLED)];
     let network = descriptor::NETWORK.cast_unsigned();
-    let receive = [
+    let socket = [
         ArgCheck::eq32(0, network),
         ArgCheck::eq32(3, libc::MSG_DONTWAIT.cast_unsigned()),
         ArgCheck::eq64(4, 0),
         ArgCheck::eq64(5, 0),
     ];
-    let send = [ArgCheck::eq32(0, network), ArgCheck::eq32(3, 0), ArgCheck::eq64(4, 0), ArgCheck::eq64(5, 0)];
+    let tap = [ArgCheck::eq32(0, network)];
     let protect = [never_executable];
     let mut rules = vec![
         Rule { call: libc::SYS_read, args: &input, reason: "console input" },
@@ -78,11 +78,16 @@ pub(crate) fn with_rules<R>(
         Rule { call: libc::SYS_brk, args: &[], reason: "the monitor's heap: translations and books" },
         Rule { call: libc::SYS_exit_group, args: &[], reason: "the end" },
     ];
-    if devices.network {
-        rules.extend([
-            Rule { call: libc::SYS_recvfrom, args: &receive, reason: "frames for the guest" },
-            Rule { call: libc::SYS_sendto, args: &send, reason: "frames of the guest" },
-        ]);
+    match devices.network {
+        None => {}
+        Some(WireKind::Packets | WireKind::Stream) => rules.extend([
+            Rule { call: libc::SYS_recvfrom, args: &socket, reason: "frames for the guest" },
+            Rule { call: libc::SYS_sendto, args: &socket, reason: "frames of the guest" },
+        ]),
+        Some(WireKind::Tap) => rules.extend([
+            Rule { call: libc::SYS_read, args: &tap, reason: "frames for the guest, from a tap" },
+            Rule { call: libc::SYS_write, args: &tap, reason: "frames of the guest, into a tap" },
+        ]),
     }
     let numbers = (0..).map_while(descriptor::disk).map(|number| [ArgCheck::eq32(0, number.cast_unsigned())]);
     let files: Vec<_> = devices.disks.iter().zip(numbers).collect();

@@ -287,14 +287,26 @@ fn timespec(nanos: u64) -> libc::timespec {
     }
 }
 
+/// What is waited for at a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Something to read.
+    ForInput,
+    /// That, or room to write to.
+    ForBoth,
+}
+
 /// Sleeps until `deadline` (nanoseconds of `CLOCK_MONOTONIC`; for ever if there is none), until a signal, or until
-/// there is something to read from `input`: then `true`.
-pub(crate) fn sleep_until(deadline: Option<u64>, inputs: [Option<i32>; 2]) -> [bool; 2] {
+/// there is at one of these descriptors what is waited for there: which of them.
+pub(crate) fn sleep_until(deadline: Option<u64>, inputs: [Option<(i32, Wait)>; 2]) -> [bool; 2] {
     let timeout = deadline.map(|d| timespec(d.saturating_sub(now())));
     let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // A negative descriptor is passed over (poll(2)).
-    let mut polls =
-        inputs.map(|input| libc::pollfd { fd: input.unwrap_or(-1), events: libc::POLLIN, revents: 0 });
+    let mut polls = inputs.map(|input| match input {
+        // A negative descriptor is passed over (poll(2)).
+        None => libc::pollfd { fd: -1, events: 0, revents: 0 },
+        Some((fd, Wait::ForInput)) => libc::pollfd { fd, events: libc::POLLIN, revents: 0 },
+        Some((fd, Wait::ForBoth)) => libc::pollfd { fd, events: libc::POLLIN | libc::POLLOUT, revents: 0 },
+    });
     // SAFETY: as many descriptors as are told, in a writable array, a valid or null timeout, no mask.
     let ready = unsafe { libc::ppoll(polls.as_mut_ptr(), POLLED, timeout, ptr::null()) };
     polls.map(|poll| ready > 0 && poll.revents != 0)
@@ -305,7 +317,7 @@ pub(crate) const POLLED: u64 = 2;
 
 /// Whether reading from a descriptor would not block.
 pub(crate) fn is_readable(fd: i32) -> bool {
-    let [readable, _] = sleep_until(Some(0), [Some(fd), None]);
+    let [readable, _] = sleep_until(Some(0), [Some((fd, Wait::ForInput)), None]);
     readable
 }
 
@@ -330,13 +342,14 @@ pub(crate) fn write(fd: i32, bytes: &[u8]) -> io::Result<usize> {
     usize::try_from(written).map_err(|_| Error::last_os_error())
 }
 
-/// Has SIGALRM sent to this process whenever something arrives on a descriptor (fcntl(2), `F_SETSIG`, `O_ASYNC`).
+/// Has SIGALRM sent to this process whenever something arrives on a descriptor or there is room again (fcntl(2),
+/// `F_SETSIG`, `O_ASYNC`), which from now on never blocks.
 pub(crate) fn signal_when_ready(fd: i32) -> io::Result<()> {
     // SAFETY: no memory is involved.
     let done = unsafe {
         libc::fcntl(fd, libc::F_SETOWN, libc::getpid()) == 0
             && libc::fcntl(fd, F_SETSIG, libc::SIGALRM) == 0
-            && libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC) == 0
+            && libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK) == 0
     };
     if done { Ok(()) } else { Err(Error::last_os_error()) }
 }
@@ -344,7 +357,8 @@ pub(crate) fn signal_when_ready(fd: i32) -> io::Result<()> {
 /// `F_SETSIG` (asm-generic/fcntl.h).
 const F_SETSIG: i32 = 10;
 
-/// Takes a datagram from a socket if one has arrived; what is longer than `into` is cut off.
+/// Takes what has arrived from a socket: a datagram, of which the rest is lost if it is longer than `into`, or some of a
+/// stream.
 pub(crate) fn receive(fd: i32, into: &mut [u8]) -> io::Result<usize> {
     let (start, len) = (into.as_mut_ptr().cast(), into.len());
     // SAFETY: the slice is writable; nobody asks for the sender.
@@ -352,11 +366,12 @@ pub(crate) fn receive(fd: i32, into: &mut [u8]) -> io::Result<usize> {
     usize::try_from(len).map_err(|_| Error::last_os_error())
 }
 
-/// Sends a datagram over a socket that knows where to; waits until there is room for it.
-pub(crate) fn send(fd: i32, bytes: &[u8]) -> io::Result<()> {
+/// Sends a datagram, or as much as there is room for in a stream, over a socket that knows where to; how much.
+pub(crate) fn send(fd: i32, bytes: &[u8]) -> io::Result<usize> {
+    let (start, len) = (bytes.as_ptr().cast(), bytes.len());
     // SAFETY: the slice is readable, and no address is given.
-    let sent = unsafe { libc::sendto(fd, bytes.as_ptr().cast(), bytes.len(), 0, ptr::null(), 0) };
-    if sent < 0 { Err(Error::last_os_error()) } else { Ok(()) }
+    let sent = unsafe { libc::sendto(fd, start, len, libc::MSG_DONTWAIT, ptr::null(), 0) };
+    usize::try_from(sent).map_err(|_| Error::last_os_error())
 }
 
 /// Reads from a file once, at an offset.

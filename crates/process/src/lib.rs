@@ -21,6 +21,7 @@ mod monitor;
 mod shadow;
 mod signal;
 mod tsc;
+mod wire;
 
 use std::{
     collections::BTreeSet,
@@ -131,7 +132,7 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     }
     host::load_data_segments();
     let memory_fd = memory.file().as_raw_fd();
-    let devices = Devices { network: plan.network.is_some(), disks: &plan.disks };
+    let devices = Devices { network: plan.network.map(|card| card.wire), disks: &plan.disks };
     let filter =
         filter::with_rules(memory.file(), descriptor::REPORT, timer, devices, seccomp::Filter::compile)
             .map_err(|error| error.to_string())?;

@@ -28,6 +28,7 @@ use crate::{
     report::{End, Message, Stage},
     signals::ENDING,
     spec::{How, Parameter, Witness},
+    start::Asked,
     step::Step,
     sys::{self, Disposition, SignalSet},
 };
@@ -170,7 +171,11 @@ fn wait_for_start(plan: &init::Plan<'_>, hold: &Hold<'_>) -> Result<Pid, c_int> 
         }
         if asked && let Ok(peer) = rustix::net::accept_with(&hold.listener, SocketFlags::CLOEXEC) {
             // A peer that only looked whether we are here asks for nothing.
-            let Some(handed) = crate::start::asked(peer.as_fd()) else { continue };
+            let Some(Asked { note, handed }) = crate::start::asked(peer.as_fd()) else { continue };
+            if let Err(reason) = hold.witness.starting(&note) {
+                crate::start::refuse(peer.as_fd(), &reason);
+                sys::exit_now(NOT_MADE);
+            }
             match start(plan, hold, handed) {
                 Ok(guest) => {
                     hold.witness.started();

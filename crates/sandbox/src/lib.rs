@@ -55,6 +55,6 @@ pub use network::{Interface, NetworkError, Taken, take_over};
 pub use process::{Replacement, exists_since, is_signal, replace, signal, started_at, wait_for_end};
 pub use run::run;
 pub use spec::{CgroupSpec, Ended, Holding, How, Limits, Parameter, Spec, Times, UserMaps, Witness};
-pub use start::{StartError, listen, start};
+pub use start::{NOTE_MAX, StartError, listen, start};
 pub use step::Step;
 pub use terminal::{Terminal, TerminalError};

@@ -18,6 +18,8 @@ pub(crate) enum Message {
     Cloned(i32),
     /// The kernel refused the parameter of this place in their list.
     ParameterRefused { number: u32, errno: Errno },
+    /// The witness does not agree with what the guest process would be started with; a text follows.
+    Refused,
     /// The guest process is over.
     Ended { end: End, ready: u64, executed: u64, ended: u64 },
 }
@@ -74,6 +76,7 @@ const PLACED: u64 = 5;
 const READY: u64 = 6;
 const CLONED: u64 = 7;
 const PARAMETER_REFUSED: u64 = 8;
+const REFUSED: u64 = 9;
 
 impl Message {
     /// Writes the message. A caller that is gone needs none, so failure means nothing.
@@ -107,6 +110,7 @@ impl Message {
                 let errno = u64::from(errno.raw_os_error().cast_unsigned());
                 [PARAMETER_REFUSED, u64::from(number), errno, 0, 0, 0]
             }
+            Message::Refused => [REFUSED, 0, 0, 0, 0, 0],
             Message::Reached(Stage::Placed) => [PLACED, 0, 0, 0, 0, 0],
             Message::Reached(Stage::Ready) => [READY, 0, 0, 0, 0, 0],
             Message::Ended { end, ready, executed, ended } => {
@@ -141,6 +145,7 @@ impl Message {
                 let errno = Errno::from_raw_os_error(i32::try_from(second).ok()?);
                 return Some(Message::ParameterRefused { number: u32::try_from(first).ok()?, errno });
             }
+            REFUSED => return Some(Message::Refused),
             PLACED => return Some(Message::Reached(Stage::Placed)),
             READY => return Some(Message::Reached(Stage::Ready)),
             EXITED => End::Exited(u8::try_from(first).ok()?),
@@ -164,6 +169,7 @@ mod tests {
             Message::Reached(Stage::Placed),
             Message::Reached(Stage::Ready),
             Message::Cloned(17),
+            Message::Refused,
             Message::ParameterRefused { number: 3, errno: Errno::INVAL },
             Message::Ended { end: End::Exited(255), ready, executed, ended },
             Message::Ended { end: End::Signalled(libc::SIGSYS), ready, executed, ended },

@@ -84,12 +84,13 @@ pub fn run(spec: Spec<'_>) -> Result<Ended, SandboxError> {
             return Err(SandboxError::new(step, errno, identity.needs_user_namespace()));
         }
         // Killed from outside, or by the kernel for want of memory: then that is how the guest ended, too.
-        Some(Message::Reached(_) | Message::Cloned(_) | Message::ParameterRefused { .. }) | None => {
-            match status.terminating_signal() {
-                Some(signal) => End::Signalled(signal),
-                None => return Err(SandboxError::Silent { status: status.exit_status().unwrap_or(-1) }),
-            }
-        }
+        Some(
+            Message::Reached(_) | Message::Cloned(_) | Message::ParameterRefused { .. } | Message::Refused,
+        )
+        | None => match status.terminating_signal() {
+            Some(signal) => End::Signalled(signal),
+            None => return Err(SandboxError::Silent { status: status.exit_status().unwrap_or(-1) }),
+        },
     };
     let how = match end {
         End::Signalled(libc::SIGKILL) if out_of_memory => How::OutOfMemory,

@@ -45,7 +45,7 @@ pub struct Holding<'a> {
     pub limits: Vec<(Resource, Rlimit)>,
     /// How readily the kernel kills what is inside when memory runs out, from -1000 to 1000.
     pub oom_score_adj: Option<i32>,
-    /// A listening stream socket through which the start is asked for ([`crate::start`]).
+    /// A listening socket through which the start is asked for ([`crate::start`]).
     pub listener: OwnedFd,
     /// Numbers of what the guest process is handed at its start ([`crate::start`]), ascending, all above those of the
     /// [`Spec`]: what is not there yet when the sandbox is made, as network interfaces that an engine wires in between.
@@ -87,6 +87,11 @@ pub struct Parameter {
 pub trait Witness {
     /// The supervisor is in its control group and still sees the files of its maker.
     fn entered(&self);
+    /// Someone asks for the start with this note; the guest process is run next.
+    ///
+    /// # Errors
+    /// It must not be started like this, for this reason: the sandbox ends.
+    fn starting(&self, note: &[u8]) -> Result<(), String>;
     /// The guest process runs.
     fn started(&self);
     /// The guest process is over; the status to exit with.

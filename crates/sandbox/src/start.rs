@@ -1,5 +1,5 @@
-//! How a sandbox that waits for its start is started: one byte on its socket, with what the guest process is handed, one
-//! message back.
+//! How a sandbox that waits for its start is started: one packet on its socket, which holds a note for its witness and what
+//! the guest process is handed; one message back.
 
 use std::{
     io::{IoSlice, IoSliceMut},
@@ -32,6 +32,9 @@ pub enum StartError {
         /// What the kernel said.
         source: Errno,
     },
+    /// Its witness does not agree with what it is started with, for this reason; the sandbox has ended.
+    #[error("{0}")]
+    Refused(String),
     /// The sandbox ended while it was being started.
     #[error("it ended before it was started")]
     Ended,
@@ -40,7 +43,7 @@ pub enum StartError {
 impl Blamed for StartError {
     fn blame(&self) -> Blame {
         match self {
-            StartError::NotWaiting(_) => Blame::User,
+            StartError::NotWaiting(_) | StartError::Refused(_) => Blame::User,
             StartError::Step { .. } | StartError::Ended => Blame::Host,
         }
     }
@@ -60,57 +63,100 @@ pub fn listen(directory: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
 /// Starts the sandbox whose socket is called `name` in `directory`. Its guest process runs when this returns, and has what
 /// is handed over here under the numbers that were named when the sandbox was made
 /// ([`Holding::handed_at_start`](crate::Holding)), one after the other; numbers for which nothing is handed over stay closed.
+/// The note, of at most [`NOTE_MAX`] bytes, is for the witness, which may refuse ([`Witness::starting`](crate::Witness)).
 ///
 /// # Errors
-/// It does not wait for a start, it expects less than is handed over, or it cannot run its guest process.
-pub fn start(directory: BorrowedFd<'_>, name: &str, handed: &[BorrowedFd<'_>]) -> Result<(), StartError> {
+/// It does not wait for a start, it expects less than is handed over, its witness refuses, or it cannot run its guest
+/// process.
+pub fn start(
+    directory: BorrowedFd<'_>,
+    name: &str,
+    note: &[u8],
+    handed: &[BorrowedFd<'_>],
+) -> Result<(), StartError> {
     let socket = socket().map_err(StartError::NotWaiting)?;
     address(directory, name)
         .and_then(|address| rustix::net::connect(&socket, &address))
         .map_err(StartError::NotWaiting)?;
-    ask(socket.as_fd(), handed).map_err(|_| StartError::Ended)?;
+    ask(socket.as_fd(), note, handed).map_err(|_| StartError::Ended)?;
     match Message::receive(socket.as_fd()) {
         Some(Message::Reached(_)) => Ok(()),
         Some(Message::Failed { step, errno }) => Err(StartError::Step { step, source: errno }),
+        Some(Message::Refused) => Err(StartError::Refused(reason(socket.as_fd()))),
         _ => Err(StartError::Ended),
     }
 }
 
-/// What asks for a start.
+/// What asks for a start, before the note.
 const START: u8 = b's';
+
+/// Length of a note at most, in bytes.
+pub const NOTE_MAX: usize = 4096;
+
+/// Length of a reason at most, in bytes.
+const REASON_MAX: usize = 4096;
 
 /// Descriptors handed over at most: more than a guest has devices, less than the kernel takes at once (unix(7),
 /// `SCM_RIGHTS`: 253).
 const HANDED_MAX: usize = 64;
 
 /// Asks for a start.
-fn ask(socket: BorrowedFd<'_>, handed: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+fn ask(socket: BorrowedFd<'_>, note: &[u8], handed: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    if note.len() > NOTE_MAX {
+        return Err(Errno::MSGSIZE);
+    }
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED_MAX))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !handed.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(handed)) {
         return Err(Errno::TOOBIG);
     }
-    rustix::net::sendmsg(socket, &[IoSlice::new(&[START])], &mut ancillary, SendFlags::NOSIGNAL).map(drop)
+    let parts = [IoSlice::new(&[START]), IoSlice::new(note)];
+    rustix::net::sendmsg(socket, &parts, &mut ancillary, SendFlags::NOSIGNAL).map(drop)
 }
 
-/// What a peer hands over that asks for a start; `None` if it asks for nothing.
-pub(crate) fn asked(peer: BorrowedFd<'_>) -> Option<Vec<OwnedFd>> {
+/// Why the witness refuses.
+fn reason(socket: BorrowedFd<'_>) -> String {
+    let mut text = vec![0; REASON_MAX];
+    let len = rustix::io::read(socket, &mut text).unwrap_or(0);
+    text.truncate(len);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Tells a peer that asked for a start that the witness refuses, and why.
+pub(crate) fn refuse(peer: BorrowedFd<'_>, reason: &str) {
+    Message::Refused.send_to_peer(peer);
+    let text = reason.as_bytes().get(..REASON_MAX).unwrap_or(reason.as_bytes());
+    // A peer that is gone needs no reason.
+    let _ = rustix::net::send(peer, text, SendFlags::NOSIGNAL);
+}
+
+/// What a peer that asks for a start brings.
+pub(crate) struct Asked {
+    /// The note for the witness.
+    pub(crate) note: Vec<u8>,
+    /// What the guest process is handed.
+    pub(crate) handed: Vec<OwnedFd>,
+}
+
+/// What a peer brings that asks for a start; `None` if it asks for nothing.
+pub(crate) fn asked(peer: BorrowedFd<'_>) -> Option<Asked> {
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
+    let mut packet = vec![0; 1 + NOTE_MAX];
     let flags = RecvFlags::CMSG_CLOEXEC;
     let received =
-        rustix::net::recvmsg(peer, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags).ok()?;
+        rustix::net::recvmsg(peer, &mut [IoSliceMut::new(&mut packet)], &mut ancillary, flags).ok()?;
     let handed = ancillary.drain().flat_map(|message| match message {
         RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
         _ => Vec::new(),
     });
     let handed = handed.collect();
-    (received.bytes == 1 && byte == [START]).then_some(handed)
+    let note = packet.get(..received.bytes)?.strip_prefix(&[START])?.to_vec();
+    Some(Asked { note, handed })
 }
 
 fn socket() -> Result<OwnedFd, Errno> {
-    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
 }
 
 /// The address of a socket in a directory whose path may be longer than an address can be (unix(7), `sun_path`).

@@ -296,14 +296,44 @@ pub(crate) fn join_namespace(descriptor: BorrowedFd<'_>, kind: c_int) -> Result<
     check(i64::from(unsafe { libc::setns(descriptor.as_raw_fd(), kind) })).map(drop)
 }
 
+/// Options of packet sockets that are switched on (packet(7), linux/if_packet.h).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PacketOption {
+    /// `PACKET_VNET_HDR`: a `struct virtio_net_hdr` is before each frame.
+    Headers,
+    /// `PACKET_IGNORE_OUTGOING`: frames that others send over the same interface are not heard.
+    IgnoreOutgoing,
+}
+
+/// Switches an option of a packet socket on.
+pub(crate) fn set_packet_option(socket: BorrowedFd<'_>, option: PacketOption) -> Result<(), Errno> {
+    let name = match option {
+        PacketOption::Headers => libc::PACKET_VNET_HDR,
+        PacketOption::IgnoreOutgoing => PACKET_IGNORE_OUTGOING,
+    };
+    /// Bytes of an `int`.
+    const LEN: libc::socklen_t = 4;
+    let on: c_int = 1;
+    // SAFETY: the value is as long as we say and outlives the call.
+    let set =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, name, (&raw const on).cast(), LEN) };
+    check(i64::from(set)).map(drop)
+}
+
+/// linux/if_packet.h.
+const PACKET_IGNORE_OUTGOING: c_int = 23;
+
+/// Frames of every protocol (linux/if_ether.h).
+const ETH_P_ALL: u16 = 3;
+
 /// Binds a packet socket to the interface of that number, for frames of all protocols (packet(7)).
 pub(crate) fn bind_packets(socket: BorrowedFd<'_>, index: u32) -> Result<(), Errno> {
     // SAFETY: all zeroes are a valid address of this kind.
     let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as libc::sa_family_t;
-    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_family = rustix::net::AddressFamily::PACKET.as_raw();
+    address.sll_protocol = ETH_P_ALL.to_be();
     address.sll_ifindex = index.cast_signed();
-    let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    let len = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).unwrap_or(0);
     // SAFETY: the address is as long as we say and outlives the call.
     let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) };
     check(i64::from(bound)).map(drop)

@@ -25,9 +25,15 @@ const GIVEN: RawFd = 3;
 /// Handed over when it is started; there is a gap below.
 const HANDED: [RawFd; 2] = [7, 9];
 
+/// What the witness agrees with.
+const NOTE: &[u8] = b"as agreed";
+
 struct Nobody;
 
 impl Witness for Nobody {
+    fn starting(&self, note: &[u8]) -> Result<(), String> {
+        (note == NOTE).then_some(()).ok_or_else(|| String::from_utf8_lossy(note).into_owned())
+    }
     fn started(&self) {}
     fn entered(&self) {}
     fn ended(&self, how: How) -> u8 {
@@ -43,10 +49,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         eprintln!("SKIP descriptors handed over at the start: needs root, for a control group");
         return Ok(());
     }
-    assert_eq!(told(&[b"one", b"two"])?, (0, "7:one 9:two".to_owned()));
-    assert_eq!(told(&[b"one"])?, (0, "7:one 9:-".to_owned()));
-    assert_eq!(told(&[])?, (0, "7:- 9:-".to_owned()));
-    assert!(told(&[b"one", b"two", b"three"]).is_err());
+    assert_eq!(told(NOTE, &[b"one", b"two"])?, (0, "7:one 9:two".to_owned()));
+    assert_eq!(told(NOTE, &[b"one"])?, (0, "7:one 9:-".to_owned()));
+    assert_eq!(told(NOTE, &[])?, (0, "7:- 9:-".to_owned()));
+    assert!(told(NOTE, &[b"one", b"two", b"three"]).is_err());
+    assert_eq!(told(b"otherwise", &[]).map_err(|error| error.to_string()), Err("otherwise".to_owned()));
     eprintln!("descriptors handed over at the start: ok");
     Ok(())
 }
@@ -72,12 +79,12 @@ fn guest() -> Result<(), Box<dyn Error>> {
 }
 
 /// Makes a sandbox, starts it with pipes that hold these texts, and returns its status and what it told.
-fn told(texts: &[&[u8]]) -> Result<(i32, String), Box<dyn Error>> {
+fn told(note: &[u8], texts: &[&[u8]]) -> Result<(i32, String), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let directory = rustix::fs::open(folder.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
     let name = CgroupName::plain(format!("/runu-handed-{}", std::process::id()));
     let cgroup = ContainerCgroup::create(&name, &Resources::default())?;
-    let outcome = life(&cgroup, directory.as_fd(), texts);
+    let outcome = life(&cgroup, directory.as_fd(), note, texts);
     cgroup.remove()?;
     outcome
 }
@@ -85,6 +92,7 @@ fn told(texts: &[&[u8]]) -> Result<(i32, String), Box<dyn Error>> {
 fn life(
     cgroup: &ContainerCgroup,
     directory: BorrowedFd<'_>,
+    note: &[u8],
     texts: &[&[u8]],
 ) -> Result<(i32, String), Box<dyn Error>> {
     let (mut reader, writer) = io::pipe()?;
@@ -108,7 +116,7 @@ fn life(
     placed.furnish()?.release()?;
     let pipes: Vec<OwnedFd> = texts.iter().map(|text| pipe_with(text)).collect::<io::Result<_>>()?;
     let handed: Vec<BorrowedFd<'_>> = pipes.iter().map(AsFd::as_fd).collect();
-    let started = runu_sandbox::start(directory, "start", &handed);
+    let started = runu_sandbox::start(directory, "start", note, &handed);
     // `__WALL`: the end of this child raises no signal (wait(2)).
     let options = WaitIdOptions::EXITED | WaitIdOptions::from_bits_retain(0x4000_0000);
     let status = rustix::process::waitid(WaitId::Pid(pid), options)?.and_then(|status| status.exit_status());

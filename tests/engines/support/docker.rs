@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use super::{IDLE, INITRD, Image, Machine, ORDINARY, Ran, UNIKERNEL, leaks, need, skip};
+use super::{IDLE, INITRD, Image, Machine, ORDINARY, Ran, UNIKERNEL, WEB, WEB_FC, leaks, need, skip};
 
 /// Programs of Debian's `docker.io` and of what it needs.
 const NEEDED: &[&str] =
@@ -36,6 +36,9 @@ impl Docker {
         let folder = docker.machine.folder();
         docker.import(UNIKERNEL, &Image::unikernel(folder, UNIKERNEL, "hello"), "CMD [\"first\"]");
         docker.import(IDLE, &Image::unikernel(folder, IDLE, "idle"), "CMD [\"--\"]");
+        docker.import(WEB, &Image::unikernel(folder, WEB, "http"), "CMD [\"--\"]");
+        let web_fc = Image::unikernel_for_firecracker(folder, WEB_FC, "http");
+        docker.import(WEB_FC, &web_fc, "CMD [\"--\"]");
         docker.import(ORDINARY, &Image::ordinary(folder), "CMD [\"sh\"]");
         let initrd = Image::unikernel(folder, INITRD, "hello").with_initrd(INITRD_BYTES);
         docker.import(INITRD, &initrd, "CMD [\"--\"]");
@@ -119,8 +122,14 @@ impl Container<'_> {
     /// Waits until its log has a line that contains `text`.
     #[track_caller]
     pub(crate) fn logged(&self, text: &str) -> &Self {
+        self.logged_times(text, 1)
+    }
+
+    /// Waits until its log has that many lines that contain `text`.
+    #[track_caller]
+    pub(crate) fn logged_times(&self, text: &str, times: usize) -> &Self {
         let mut logs = self.docker.machine.start(&["docker", "logs", "--follow", &self.name]);
-        logs.until(text);
+        (0..times).for_each(|_| drop(logs.until(text)));
         self
     }
 

@@ -17,8 +17,8 @@ const INITRD: &str = "unikraft/bin/initrd";
 
 /// What busybox is called by in the ordinary image.
 const APPLETS: &[&str] = &[
-    "sh", "cat", "echo", "false", "hostname", "id", "ip", "kill", "ls", "mount", "ps", "sleep", "stty",
-    "true", "tty",
+    "sh", "cat", "echo", "false", "hostname", "id", "ip", "kill", "ls", "mount", "nslookup", "ps", "sleep",
+    "stty", "true", "tty", "wget",
 ];
 
 /// The root file system of an image.
@@ -32,6 +32,14 @@ impl Image {
         let image = Self { root: folder.join(format!("root-{name}")) };
         let guest = Guest::named(guest).expect("tests name guests that are there");
         image.write(KERNEL, guest.multiboot);
+        image
+    }
+
+    /// The same, of the kind that Firecracker boots.
+    pub(crate) fn unikernel_for_firecracker(folder: &Path, name: &str, guest: &str) -> Self {
+        let image = Self { root: folder.join(format!("root-{name}")) };
+        let guest = Guest::named(guest).expect("tests name guests that are there");
+        image.write(KERNEL, guest.linux64);
         image
     }
 

@@ -21,6 +21,10 @@ pub(crate) use ran::Ran;
 pub(crate) const UNIKERNEL: &str = "unikernel";
 /// A unikernel that says `ready` and goes on until it is ended.
 pub(crate) const IDLE: &str = "idle";
+/// A web server that is a unikernel, built for QEMU.
+pub(crate) const WEB: &str = "web";
+/// The same, built for Firecracker.
+pub(crate) const WEB_FC: &str = "web-fc";
 /// [`UNIKERNEL`] with an initrd of 20 bytes.
 pub(crate) const INITRD: &str = "with-initrd";
 /// A shell and the programs around it.

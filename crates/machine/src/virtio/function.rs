@@ -8,7 +8,7 @@ use virtio_queue::{Queue, QueueT};
 
 use super::{Broken, Device, Dma, Ring};
 
-/// Buffers in each queue at most, and always for drivers of the legacy interface: what everybody has.
+/// Buffers in a queue of most devices: what everybody has.
 pub(crate) const QUEUE_SIZE: u16 = 256;
 
 /// Bits of the status (§2.1).
@@ -51,8 +51,8 @@ pub(crate) struct Function {
 impl Function {
     /// A device as after power-on.
     pub(crate) fn new(device: Box<dyn Device>, interface: Interface) -> Self {
-        // The size is a power of two within bounds, so that no queue is refused.
-        let queues = (0..device.queues()).filter_map(|_| Queue::new(QUEUE_SIZE).ok()).collect();
+        // Sizes are powers of two within bounds, so that no queue is refused.
+        let queues = (0..device.queues()).filter_map(|_| Queue::new(device.queue_size()).ok()).collect();
         Function { device, interface, queues, status: 0, accepted: 0, interrupt: 0 }
     }
 

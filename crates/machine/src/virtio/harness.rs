@@ -9,25 +9,47 @@ use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 use runu_core::{BootProtocol, Bytes, GuestAddr, Place};
 
-use super::{Cards, Mac, Net, Wire, WireError};
+use super::{Cards, HEADER_LEN, Mac, Net, Wire, WireError};
 use crate::{GuestMemory, PortSize};
 
 /// Both ends of a wire.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TestWire {
+    /// Frames that were sent, and the headers before them.
     pub(super) sent: Rc<RefCell<Vec<Vec<u8>>>>,
+    pub(super) headers: Rc<RefCell<Vec<[u8; HEADER_LEN]>>>,
+    /// Frames with headers before them.
     pub(super) arriving: Rc<RefCell<VecDeque<Vec<u8>>>>,
     pub(super) busy: Rc<RefCell<bool>>,
 }
 
+impl TestWire {
+    /// A frame arrives with which nothing is to be done.
+    pub(super) fn bring(&self, frame: &[u8]) {
+        self.bring_with([0; HEADER_LEN], frame);
+    }
+
+    pub(super) fn bring_with(&self, header: [u8; HEADER_LEN], frame: &[u8]) {
+        self.arriving.borrow_mut().push_back([&header, frame].concat());
+    }
+}
+
 impl Wire for TestWire {
+    fn offloads(&self) -> bool {
+        true
+    }
+
     fn send(&mut self, frame: &[u8]) -> Result<(), WireError> {
         if *self.busy.borrow() {
             return Err(WireError::Busy);
         }
+        let (header, frame) = frame.split_first_chunk().unwrap();
+        self.headers.borrow_mut().push(*header);
         self.sent.borrow_mut().push(frame.to_vec());
         Ok(())
     }
+
+    fn flush(&mut self) {}
 
     fn receive(&mut self, into: &mut [u8]) -> Result<usize, WireError> {
         let frame = self.arriving.borrow_mut().pop_front().ok_or(WireError::Busy)?;
@@ -48,6 +70,8 @@ pub(super) struct Driver<W = TestWire> {
     pub(super) wire: W,
     boot: BootProtocol,
     base: u16,
+    /// Descriptors in each queue.
+    size: u16,
     /// The lower half of the features that it chooses.
     pub(super) features: u32,
     next_used: [u16; 2],
@@ -79,8 +103,13 @@ impl Driver {
 
     /// Sends a frame from one buffer for header and frame.
     pub(super) fn send(&mut self, head: u16, frame: &[u8]) {
+        self.send_with([0; HEADER_LEN], head, frame);
+    }
+
+    pub(super) fn send_with(&mut self, header: [u8; HEADER_LEN], head: u16, frame: &[u8]) {
         let at = 0x20_0000 + u64::from(head) * 0x1000;
-        let bytes = [vec![0; self.header_len()], frame.to_vec()].concat();
+        let gap = vec![0; self.header_len() - HEADER_LEN];
+        let bytes = [&header, gap.as_slice(), frame].concat();
         self.memory.write(GuestAddr(at), &bytes).unwrap();
         self.put(1, head, &[(at, bytes.len() as u32, false)]);
         self.kick(1);
@@ -94,12 +123,18 @@ impl<W> Driver<W> {
         plug(&mut cards).unwrap();
         let memory = GuestMemory::new(Bytes::mib(4)).unwrap();
         let (next_used, available) = ([0; 2], [0; 2]);
-        let mut driver = Driver { cards, memory, wire, boot, base: 0, features: 0, next_used, available };
+        let mut driver =
+            Driver { cards, memory, wire, boot, base: 0, size: SIZE, features: 0, next_used, available };
         if boot == BootProtocol::Multiboot {
             driver.out(0xcf8, 4, 0x8000_0810);
             driver.base = (driver.input(0xcfc, 4) & !1) as u16;
         }
         driver
+    }
+
+    /// The same, with so many descriptors in each queue.
+    pub(super) fn with_size(self, size: u16) -> Self {
+        Driver { size, ..self }
     }
 
     pub(super) fn set_up(&mut self) {
@@ -120,8 +155,10 @@ impl<W> Driver<W> {
                 self.set_status(1 | 2 | 8);
                 for (number, at) in QUEUES.into_iter().enumerate() {
                     self.write(0x30, number as u32);
-                    self.write(0x38, u32::from(SIZE));
-                    for (register, at) in [(0x80, at), (0x90, available_of(at)), (0xa0, used_of(at))] {
+                    self.write(0x38, u32::from(self.size));
+                    for (register, at) in
+                        [(0x80, at), (0x90, self.available_of(at)), (0xa0, self.used_of(at))]
+                    {
                         self.write(register, at as u32);
                         self.write(register + 4, (at >> 32) as u32);
                     }
@@ -229,20 +266,20 @@ impl<W> Driver<W> {
     }
 
     pub(super) fn offer(&mut self, queue: usize, head: u16) {
-        let ring = available_of(QUEUES[queue]);
-        let slot = ring + 4 + 2 * u64::from(self.available[queue] % SIZE);
+        let ring = self.available_of(QUEUES[queue]);
+        let slot = ring + 4 + 2 * u64::from(self.available[queue] % self.size);
         self.memory.write(GuestAddr(slot), &head.to_le_bytes()).unwrap();
         self.available[queue] = self.available[queue].wrapping_add(1);
         self.set_available(queue, self.available[queue]);
     }
 
     pub(super) fn set_available(&mut self, queue: usize, index: u16) {
-        let at = GuestAddr(available_of(QUEUES[queue]) + 2);
+        let at = GuestAddr(self.available_of(QUEUES[queue]) + 2);
         self.memory.write(at, &index.to_le_bytes()).unwrap();
     }
 
     pub(super) fn refuse_interrupts(&mut self, queue: usize) {
-        self.memory.write(GuestAddr(available_of(QUEUES[queue])), &1_u16.to_le_bytes()).unwrap();
+        self.memory.write(GuestAddr(self.available_of(QUEUES[queue])), &1_u16.to_le_bytes()).unwrap();
     }
 
     pub(super) fn kick(&mut self, queue: u32) {
@@ -254,14 +291,14 @@ impl<W> Driver<W> {
 
     /// The next chain that the device gave back: its head, how much was written.
     pub(super) fn used(&mut self, queue: usize) -> Option<(u32, u32)> {
-        let ring = used_of(QUEUES[queue]);
+        let ring = self.used_of(QUEUES[queue]);
         let mut index = [0; 2];
         self.memory.read(GuestAddr(ring + 2), &mut index).unwrap();
         if u16::from_le_bytes(index) == self.next_used[queue] {
             return None;
         }
         let mut element = [0; 8];
-        let at = ring + 4 + 8 * u64::from(self.next_used[queue] % SIZE);
+        let at = ring + 4 + 8 * u64::from(self.next_used[queue] % self.size);
         self.memory.read(GuestAddr(at), &mut element).unwrap();
         self.next_used[queue] = self.next_used[queue].wrapping_add(1);
         let number = u64::from_le_bytes(element);
@@ -271,22 +308,22 @@ impl<W> Driver<W> {
     /// From which buffer on the device wants to be told.
     pub(super) fn kick_from(&mut self, queue: usize) -> u16 {
         let mut index = [0; 2];
-        let at = used_of(QUEUES[queue]) + 4 + 8 * u64::from(SIZE);
+        let at = self.used_of(QUEUES[queue]) + 4 + 8 * u64::from(self.size);
         self.memory.read(GuestAddr(at), &mut index).unwrap();
         u16::from_le_bytes(index)
+    }
+
+    fn available_of(&self, queue: u64) -> u64 {
+        queue + 16 * u64::from(self.size)
+    }
+
+    fn used_of(&self, queue: u64) -> u64 {
+        (self.available_of(queue) + 2 * (3 + u64::from(self.size))).next_multiple_of(4096)
     }
 
     pub(super) fn line(&self) -> bool {
         self.cards.lines().any(|(_, level)| level)
     }
-}
-
-fn available_of(queue: u64) -> u64 {
-    queue + 16 * u64::from(SIZE)
-}
-
-fn used_of(queue: u64) -> u64 {
-    (available_of(queue) + 2 * (3 + u64::from(SIZE))).next_multiple_of(4096)
 }
 
 fn port_size(size: u8) -> PortSize {

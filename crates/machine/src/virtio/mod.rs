@@ -5,11 +5,11 @@
 //! mmio.rs, pci.rs   registers, as a driver finds them: two transports
 //! function.rs       what both are about: features, status, queues, the interrupt
 //! ring.rs, dma.rs   one queue while it is served; guest memory as devices reach it
-//! net.rs, blk.rs    devices: what their queues mean
+//! net.rs, blk.rs, ninep.rs   devices: what their queues mean
 //! ```
 //!
-//! Architecture invariant: a device sees its queues and an end of something outside ([`Wire`], [`Medium`]). It knows no transport, no
-//! port, no descriptor and no clock, so it is tested by a driver without any guest.
+//! Architecture invariant: a device sees its queues and an end of something outside ([`Wire`], [`Medium`],
+//! [`Channel`]). It knows no transport, no port, no descriptor and no clock, so it is tested by a driver without any guest.
 //!
 //! A driver that breaks the rules breaks its device: the device says so (§2.1.1, `DEVICE_NEEDS_RESET`) and does nothing
 //! more until it is reset.
@@ -20,6 +20,7 @@ mod dma;
 mod function;
 mod mmio;
 mod net;
+mod ninep;
 mod pci;
 mod ring;
 
@@ -30,7 +31,8 @@ pub use cards::Cards;
 pub(crate) use dma::Dma;
 pub(crate) use function::Function;
 pub(crate) use mmio::Mmio;
-pub use net::{Mac, Net, Wire, WireError};
+pub use net::{HEADER_LEN, Mac, Net, Wire, WireError};
+pub use ninep::{Channel, ChannelError, NineP};
 pub(crate) use pci::Pci;
 use ring::Ring;
 
@@ -46,6 +48,8 @@ pub(crate) enum Kind {
     Net = 1,
     /// Disk.
     Disk = 2,
+    /// Directory of a 9P server.
+    NineP = 9,
 }
 
 /// A driver broke a rule of the specification.
@@ -63,6 +67,11 @@ pub(crate) trait Device: Debug {
 
     /// How many queues it has.
     fn queues(&self) -> usize;
+
+    /// Buffers in each queue at most, and always for drivers of the legacy interface.
+    fn queue_size(&self) -> u16 {
+        function::QUEUE_SIZE
+    }
 
     /// Its configuration space from `offset` on (§2.5); behind its end it reads as zero.
     fn config(&self, offset: usize, into: &mut [u8]);

@@ -1,4 +1,14 @@
 //! A network card (§5.1): what the driver sends goes to a [`Wire`], what comes from there fills the driver's buffers.
+//!
+//! ```text
+//! net/header.rs    what is told of a frame before its bytes
+//! net/incoming.rs  frames on their way to the driver
+//! net/offload.rs   what the other end of the wire leaves to the card: checksums, segments
+//! ```
+
+mod header;
+mod incoming;
+mod offload;
 
 use std::{
     fmt,
@@ -8,10 +18,16 @@ use std::{
 
 use virtio_bindings::{
     virtio_config::VIRTIO_F_VERSION_1,
-    virtio_net::{VIRTIO_NET_F_MAC, VIRTIO_NET_F_STATUS},
+    virtio_net::{
+        VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6,
+        VIRTIO_NET_F_MAC, VIRTIO_NET_F_STATUS,
+    },
 };
+use virtio_queue::Reader;
 
 use super::{Broken, Device, Kind, Ring};
+use header::{Checksum, Header, Segments};
+use incoming::Incoming;
 
 /// Queues (§5.1.2).
 const RECEIVE: usize = 0;
@@ -20,12 +36,18 @@ const TRANSMIT: usize = 1;
 /// `VIRTIO_NET_S_LINK_UP` (§5.1.4).
 const LINK_UP: u16 = 1;
 
-/// Length of the header before each frame (§5.1.6): that of version 1 has the number of buffers besides.
-const LEGACY_HEADER: usize = 10;
-const HEADER: usize = 12;
+/// Behind the header, for drivers of version 1: how many buffers a frame fills (§5.1.6).
+const BUFFERS: [u8; 2] = 1_u16.to_le_bytes();
 
 /// The longest frame: 64 KiB of payload behind an Ethernet header with a VLAN tag. What is longer is no frame.
 pub(crate) const FRAME_MAX: usize = 65_535 + 18;
+
+/// The longest packet that a driver takes that was not told of another.
+const MTU: u16 = 1500;
+
+/// Frames taken from the wire at one go, at most: a flood of such as the driver has no use for must not keep the guest from
+/// running.
+const FRAMES_AT_ONCE: usize = 1024;
 
 /// The hardware address of a network card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,19 +63,32 @@ pub enum WireError {
 }
 
 /// What a network card is plugged into: whole Ethernet frames go in and come out.
+///
+/// Before each frame are [`HEADER_LEN`] bytes that say what is still to be done with it, as in Linux's `struct
+/// virtio_net_hdr` (linux/virtio_net.h); where all are zero, nothing is.
 pub trait Wire: fmt::Debug {
-    /// Sends a frame.
+    /// Whether the other end does what those bytes say, and hands over frames with which something is to be done. If not,
+    /// they are zero in both directions.
+    fn offloads(&self) -> bool;
+
+    /// Sends a header and a frame.
     ///
     /// # Errors
     /// It cannot be sent now, or not at all.
     fn send(&mut self, frame: &[u8]) -> Result<(), WireError>;
 
-    /// Takes a frame that has arrived; its length. What is longer than `into` is cut off.
+    /// Tries once more to send what there was no room for of frames that count as sent.
+    fn flush(&mut self);
+
+    /// Takes a header and a frame that has arrived; the length of both. What is longer than `into` is cut off.
     ///
     /// # Errors
     /// None has arrived, or none will.
     fn receive(&mut self, into: &mut [u8]) -> Result<usize, WireError>;
 }
+
+/// How many bytes are before each frame on a [`Wire`].
+pub const HEADER_LEN: usize = Header::LEN;
 
 /// A network card.
 #[derive(Debug)]
@@ -61,14 +96,18 @@ pub struct Net<W> {
     wire: W,
     mac: Mac,
     mtu: u16,
-    header: usize,
-    buffer: Vec<u8>,
+    /// What the driver chose.
+    features: u64,
+    /// A header and the frame that is being sent.
+    outgoing: Vec<u8>,
+    incoming: Incoming,
 }
 
 impl<W: Wire> Net<W> {
     /// A card with that hardware address, plugged into `wire`, which takes packets of `mtu` bytes.
     pub fn new(wire: W, mac: Mac, mtu: u16) -> Self {
-        Net { wire, mac, mtu, header: LEGACY_HEADER, buffer: vec![0; HEADER + FRAME_MAX] }
+        let outgoing = vec![0; Header::LEN + FRAME_MAX];
+        Net { wire, mac, mtu, features: 0, outgoing, incoming: Incoming::new(mtu.min(MTU)) }
     }
 
     /// Puts it into the next slot of a machine, if there is one.
@@ -79,15 +118,23 @@ impl<W: Wire> Net<W> {
         cards.plug(Box::new(self))
     }
 
+    fn has(&self, feature: u32) -> bool {
+        self.features & 1 << feature != 0
+    }
+
+    /// How many bytes are between header and frame in the driver's buffers.
+    fn gap(&self) -> usize {
+        if self.has(VIRTIO_F_VERSION_1) { BUFFERS.len() } else { 0 }
+    }
+
     fn transmit(&mut self, ring: &mut Ring<'_>) -> Result<(), Broken> {
+        self.wire.flush();
         while let Some(chain) = ring.pop()? {
             let head = chain.head();
             let mut reader = chain.reader()?;
-            let len = reader.available_bytes();
-            // A frame without a header or too long for anybody is swallowed: its buffers come back.
-            if let Some(bytes) = self.buffer.get_mut(..len)
-                && reader.read_exact(bytes).is_ok()
-                && let Some(frame) = bytes.get(self.header..).filter(|frame| !frame.is_empty())
+            // A frame that cannot be sent is swallowed: its buffers come back.
+            if let Some(len) = self.take(&mut reader)
+                && let Some(frame) = self.outgoing.get(..len)
                 && self.wire.send(frame) == Err(WireError::Busy)
             {
                 ring.unpop();
@@ -98,39 +145,64 @@ impl<W: Wire> Net<W> {
         Ok(())
     }
 
+    /// Takes a header and a frame from the driver; the length of both. `None` if there is none, if it is too long for
+    /// anybody, or if its header asks for what was not agreed on.
+    fn take(&mut self, reader: &mut Reader<'_>) -> Option<usize> {
+        let (mut header, mut gap) = ([0; Header::LEN], BUFFERS);
+        reader.read_exact(&mut header).ok()?;
+        reader.read_exact(gap.get_mut(..self.gap())?).ok()?;
+        let header = self.allowed(header)?;
+        let len = Header::LEN + reader.available_bytes();
+        let frame = self.outgoing.get_mut(Header::LEN..len).filter(|frame| !frame.is_empty())?;
+        reader.read_exact(frame).ok()?;
+        self.outgoing.get_mut(..Header::LEN)?.copy_from_slice(&header.bytes());
+        Some(len)
+    }
+
+    /// What counts of a driver's header. One that may ask for nothing need not write anything sensible.
+    fn allowed(&self, header: [u8; Header::LEN]) -> Option<Header> {
+        if !self.has(VIRTIO_NET_F_CSUM) {
+            return Some(Header::default());
+        }
+        let mut header = Header::read(header)?;
+        // Only devices may say so (§5.1.6.2.1).
+        if header.checksum == Checksum::Verified {
+            header.checksum = Checksum::AsItIs;
+        }
+        let agreed = match header.segments {
+            None => true,
+            Some((Segments::Tcp4, _)) => self.has(VIRTIO_NET_F_HOST_TSO4),
+            Some((Segments::Tcp6, _)) => self.has(VIRTIO_NET_F_HOST_TSO6),
+            Some((Segments::Udp, _)) => false,
+        };
+        agreed.then_some(header)
+    }
+
     fn receive(&mut self, ring: &mut Ring<'_>) -> Result<(), Broken> {
+        let mut frames = FRAMES_AT_ONCE;
+        let gap = self.gap();
         while let Some(chain) = ring.pop()? {
             let head = chain.head();
             let mut writer = chain.writer()?;
             let room = writer.available_bytes();
-            loop {
-                let frame = self.buffer.get_mut(self.header..).unwrap_or_default();
-                let Ok(len) = self.wire.receive(frame) else {
+            let len = loop {
+                let Some(header) = self.incoming.next(&mut self.wire, &mut frames) else {
                     ring.unpop();
                     return Ok(());
                 };
-                let len = self.header + len;
+                let frame = self.incoming.frame();
+                let len = Header::LEN + gap + frame.len();
                 // A frame that the driver has no room for is lost.
-                if len > room {
-                    continue;
+                if len <= room {
+                    let parts = [&header.bytes(), BUFFERS.get(..gap).unwrap_or_default(), frame];
+                    let written = parts.into_iter().try_for_each(|part| writer.write_all(part));
+                    written.map_err(|_| Broken("a buffer that cannot be written"))?;
+                    break len;
                 }
-                self.put_header();
-                let bytes = self.buffer.get(..len).unwrap_or_default();
-                writer.write_all(bytes).map_err(|_| Broken("a buffer that cannot be written"))?;
-                ring.push(head, u32::try_from(len).unwrap_or(u32::MAX))?;
-                break;
-            }
+            };
+            ring.push(head, u32::try_from(len).unwrap_or(u32::MAX))?;
         }
         Ok(())
-    }
-
-    /// A header that says nothing: no checksum to fill in, no segments, one buffer.
-    fn put_header(&mut self) {
-        let mut header = [0; HEADER];
-        if let Some(buffers) = header.get_mut(LEGACY_HEADER) {
-            *buffers = 1;
-        }
-        self.buffer.iter_mut().zip(header).take(self.header).for_each(|(to, from)| *to = from);
     }
 }
 
@@ -141,8 +213,16 @@ impl<W: Wire> Device for Net<W> {
 
     /// Not the MTU: Unikraft reads it from where the address is (0.16 to 0.17, `drivers/virtio/net/virtio_net.c`), and sends
     /// nothing longer than an acknowledgement then.
+    ///
+    /// Not that frames may come uncut: buffers are of 2 KiB with every driver here, and Unikraft's ends its interface when
+    /// one is longer than 1514 bytes.
+    ///
+    /// Checksums of both directions or of none: Unikraft takes the one for the other.
     fn features(&self) -> u64 {
-        1 << VIRTIO_NET_F_MAC | 1 << VIRTIO_NET_F_STATUS
+        let always = 1 << VIRTIO_NET_F_MAC | 1 << VIRTIO_NET_F_STATUS;
+        let checksums = 1 << VIRTIO_NET_F_CSUM | 1 << VIRTIO_NET_F_GUEST_CSUM;
+        let segments = 1 << VIRTIO_NET_F_HOST_TSO4 | 1 << VIRTIO_NET_F_HOST_TSO6;
+        if self.wire.offloads() { always | checksums | segments } else { always }
     }
 
     fn queues(&self) -> usize {
@@ -165,7 +245,8 @@ impl<W: Wire> Device for Net<W> {
     }
 
     fn ready(&mut self, features: u64) {
-        self.header = if features & 1 << VIRTIO_F_VERSION_1 != 0 { HEADER } else { LEGACY_HEADER };
+        self.features = features;
+        self.incoming.set_takes_unfinished(self.has(VIRTIO_NET_F_GUEST_CSUM));
     }
 
     fn serve(&mut self, number: usize, ring: &mut Ring<'_>) -> Result<(), Broken> {
@@ -181,6 +262,7 @@ impl<W: Wire> Device for Net<W> {
     }
 
     fn reset(&mut self) {
-        self.header = LEGACY_HEADER;
+        self.features = 0;
+        self.incoming.clear();
     }
 }

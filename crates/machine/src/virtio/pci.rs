@@ -45,6 +45,7 @@ impl Pci {
         let (number, class): (u16, [u8; 2]) = match device.kind() {
             Kind::Net => (0x1000, [0x00, 0x02]),
             Kind::Disk => (0x1001, [0x00, 0x01]),
+            Kind::NineP => (0x1009, [0x00, 0x02]),
         };
         let mut header = [0; 64];
         let mut put = |at: usize, bytes: &[u8]| {

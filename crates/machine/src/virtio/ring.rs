@@ -48,6 +48,7 @@ impl<'a> Ring<'a> {
 
     /// Puts the buffers that were taken last back: they come next.
     pub(crate) fn unpop(&mut self) {
+        self.left = self.left.saturating_add(1);
         self.queue.go_to_previous_position();
     }
 

@@ -100,14 +100,14 @@ fn frame_that_arrives_fills_the_drivers_buffer_behind_a_header() {
         assert_eq!(driver.used(0), None);
         driver.cards.take_written();
 
-        driver.wire.arriving.borrow_mut().push_back(b"from outside".to_vec());
+        driver.wire.bring(b"from the outside");
         driver.cards.poll(&driver.memory);
 
         let header = driver.header_len();
-        assert_eq!(driver.used(0), Some((7, header as u32 + 12)));
-        let mut bytes = vec![0; header + 12];
+        assert_eq!(driver.used(0), Some((7, header as u32 + 16)));
+        let mut bytes = vec![0; header + 16];
         driver.memory.read(GuestAddr(0x30_0000), &mut bytes).unwrap();
-        assert_eq!(bytes[header..], *b"from outside");
+        assert_eq!(bytes[header..], *b"from the outside");
         if boot == Linux64 {
             assert_eq!(bytes[..header], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
         }
@@ -119,9 +119,10 @@ fn frame_that_arrives_fills_the_drivers_buffer_behind_a_header() {
 fn frame_too_long_for_the_drivers_buffer_is_lost_and_the_next_is_not() {
     let mut driver = Driver::ready(Linux64);
     driver.put(0, 0, &[(0x30_0000, 64, true)]);
-    driver.wire.arriving.borrow_mut().extend([vec![1; 100], vec![2; 10]]);
+    driver.wire.bring(&[1; 100]);
+    driver.wire.bring(&[2; 20]);
     driver.kick(0);
-    assert_eq!(driver.used(0), Some((0, 22)));
+    assert_eq!(driver.used(0), Some((0, 32)));
 }
 
 #[test]
@@ -233,7 +234,7 @@ proptest::proptest! {
         for at in [0x10_0000, 0x10_1000, 0x11_0000] {
             driver.memory.write(GuestAddr(at), &memory).unwrap();
         }
-        driver.wire.arriving.borrow_mut().extend(vec![vec![9; 60]; 20]);
+        (0..20).for_each(|_| driver.wire.bring(&[9; 60]));
         for (at, size, value) in writes {
             if pci {
                 let port = if at > 0x100 { 0xcf8 + (at & 7) as u16 } else { 0xc000 + at as u16 };
@@ -248,4 +249,108 @@ proptest::proptest! {
             driver.cards.poll(&driver.memory);
         }
     }
+}
+
+/// Features of network cards (§5.1.3).
+const CSUM: u32 = 1 << 0;
+const GUEST_CSUM: u32 = 1 << 1;
+const HOST_TSO4: u32 = 1 << 11;
+
+/// A header of a frame whose checksum is missing.
+const UNFINISHED: [u8; 10] = [1, 0, 0, 0, 0, 0, 20, 0, 16, 0];
+
+/// A frame of 60 bytes, of which a checksum from byte 20 on is to be put at byte 36, and that checksum.
+const FRAME: [u8; 60] = [3; 60];
+const CHECKSUM: [u8; 2] = (!(0x0303_u16 * 20)).to_be_bytes();
+
+fn with_features(features: u32) -> Driver {
+    let mut driver = Driver::new(Linux64);
+    driver.features = features;
+    driver.set_up();
+    driver
+}
+
+/// What arrives in the driver's first buffer: header and frame.
+fn arrived(driver: &mut Driver) -> (Vec<u8>, Vec<u8>) {
+    driver.put(0, 0, &[(0x30_0000, 4096, true)]);
+    driver.kick(0);
+    let (_, len) = driver.used(0).unwrap();
+    let mut bytes = vec![0; len as usize];
+    driver.memory.read(GuestAddr(0x30_0000), &mut bytes).unwrap();
+    let frame = bytes.split_off(12);
+    (bytes, frame)
+}
+
+#[test]
+fn checksum_that_is_missing_is_left_to_a_driver_that_wants_it() {
+    let mut driver = with_features(CSUM | GUEST_CSUM);
+    driver.wire.bring_with(UNFINISHED, &FRAME);
+    let (header, frame) = arrived(&mut driver);
+    assert_eq!((&header[..10], &frame[..]), (&UNFINISHED[..], &FRAME[..]));
+}
+
+#[test]
+fn checksum_that_is_missing_is_made_for_a_driver_that_does_not() {
+    let mut driver = with_features(0);
+    driver.wire.bring_with(UNFINISHED, &FRAME);
+    let (header, frame) = arrived(&mut driver);
+    assert_eq!(header[..10], [0; 10]);
+    assert_eq!(frame[36..38], CHECKSUM);
+}
+
+#[test]
+fn header_of_a_driver_reaches_the_wire_if_it_was_agreed_on() {
+    let segments = [1, 1, 54, 0, 100, 0, 34, 0, 16, 0];
+    let mut driver = with_features(CSUM | HOST_TSO4);
+    driver.send_with(segments, 0, &FRAME);
+    assert_eq!(*driver.wire.headers.borrow(), [segments]);
+}
+
+#[test]
+fn header_of_a_driver_that_was_not_agreed_on_does_not_reach_the_wire() {
+    let mut ignored = with_features(0);
+    ignored.send_with(UNFINISHED, 0, &FRAME);
+    assert_eq!(*ignored.wire.headers.borrow(), [[0; 10]]);
+
+    let mut refused = with_features(CSUM);
+    for cut in [1, 3, 4, 5, 0x77] {
+        refused.send_with([1, cut, 54, 0, 100, 0, 34, 0, 16, 0], 0, &FRAME);
+        assert!(refused.used(1).is_some());
+    }
+    assert!(refused.wire.sent.borrow().is_empty());
+}
+
+#[test]
+fn frame_of_many_segments_arrives_cut_also_when_buffers_run_out_between() {
+    let mut frame = vec![2; 12];
+    frame.extend([0x08, 0, 0x45, 0, 0x0b, 0xe0, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    frame.extend([0, 80, 0, 81, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x18, 9, 9, 0, 0, 0, 0]);
+    frame.extend([7; 3000]);
+    let mut driver = with_features(CSUM | GUEST_CSUM);
+    driver.wire.bring_with([1, 1, 54, 0, 0xe8, 3, 34, 0, 16, 0], &frame);
+    for sequence in [0_u32, 1000, 2000] {
+        driver.put(0, 0, &[(0x30_0000, 2048, true)]);
+        driver.kick(0);
+        let mut bytes = vec![0; 12 + 54 + 1000];
+        assert_eq!(driver.used(0), Some((0, bytes.len() as u32)));
+        driver.memory.read(GuestAddr(0x30_0000), &mut bytes).unwrap();
+        assert_eq!(bytes[..2], [1, 0]);
+        assert_eq!(bytes[12 + 38..12 + 42], sequence.to_be_bytes());
+    }
+    driver.put(0, 0, &[(0x30_0000, 2048, true)]);
+    driver.kick(0);
+    assert_eq!(driver.used(0), None);
+}
+
+#[test]
+fn frame_too_short_or_too_long_for_ethernet_never_arrives() {
+    let mut driver = with_features(CSUM | GUEST_CSUM);
+    driver.wire.bring(&[1; 13]);
+    driver.wire.bring(&[1; 1515]);
+    driver.wire.bring_with([1, 1, 54, 0, 0xe8, 3, 34, 0, 16, 0], &[1; 3000]);
+    driver.wire.bring_with([0, 3, 0, 0, 0, 0, 0, 0, 0, 0], &[1; 60]);
+    driver.wire.arriving.borrow_mut().push_back(vec![0; 5]);
+    driver.wire.bring(&[6; 1514]);
+    let (_, frame) = arrived(&mut driver);
+    assert_eq!(frame, [6; 1514]);
 }

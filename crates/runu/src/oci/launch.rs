@@ -23,6 +23,7 @@ pub(crate) fn launch() -> Launch<'static> {
             kernel: descriptor::KERNEL,
             initrd: descriptor::INITRD,
             report: descriptor::REPORT,
+            network: descriptor::NETWORK,
         },
         report_max: descriptor::REPORT_MAX,
         fits: &fits,
