@@ -8,6 +8,7 @@
 mod support;
 
 mod client;
+mod demo;
 mod lonely;
 mod publish;
 mod server;
