@@ -122,6 +122,10 @@ struct Shared {
 /// How long frames and answers wait at most while the guest is busy and uses devices: looking for them costs a system call.
 const LOOK_PAUSE_NS: u64 = 20_000;
 
+/// How long they wait at most while it is busy and uses none, in nanoseconds that it runs. Interrupting it whenever a frame
+/// arrives would cost more than everything else that is done for the frame.
+pub(crate) const LOOK_PERIOD_NS: u64 = 1_000_000;
+
 /// The serial port's data.
 const SERIAL: u16 = 0x3f8;
 
@@ -205,9 +209,7 @@ impl Board {
     pub(crate) fn tick(&mut self) {
         let now = host::now();
         self.pc.tick(Nanos(now));
-        if self.looked.is_some() {
-            self.look_outside(now);
-        }
+        self.look_if_time(now);
         if self.output_due.get().is_some_and(|due| due <= now) {
             self.pc.flush();
             self.output_due.set(None);
@@ -230,11 +232,18 @@ impl Board {
         }
     }
 
+    /// The guest has used devices, for which it stands still anyway.
+    pub(crate) fn after_use(&mut self) {
+        if self.looked.is_some() {
+            self.look_if_time(host::now());
+        }
+    }
+
     /// Takes what has arrived from outside, if it is time to look.
-    pub(crate) fn look_around(&mut self) {
-        let Some(looked) = self.looked else { return };
-        let now = host::now();
-        if now.saturating_sub(looked) >= LOOK_PAUSE_NS {
+    fn look_if_time(&mut self, now: u64) {
+        if let Some(looked) = self.looked
+            && now.saturating_sub(looked) >= LOOK_PAUSE_NS
+        {
             self.look_outside(now);
         }
     }

@@ -6,11 +6,12 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use runu_core::WireKind;
 use runu_sandbox::seccomp::{ArgCheck, Rule};
 
 use crate::{
     descriptor,
-    host::{POLLED, Timer},
+    host::{POLLED, RECEIVED_MAX, Timer},
 };
 
 const READ_WRITE: u32 = (libc::PROT_READ | libc::PROT_WRITE) as u32;
@@ -18,11 +19,13 @@ const READ_WRITE: u32 = (libc::PROT_READ | libc::PROT_WRITE) as u32;
 const SHARES_MAX: u32 = descriptor::SHARES_MAX as u32;
 const SHARED_FIXED: u32 = (libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE) as u32;
 
-/// Gives the list to `use_rules`: guest memory is `memory`, reports go to `report`, and there are so many shared directories.
+/// Gives the list to `use_rules`: guest memory is `memory`, reports go to `report`, frames through a `wire`, and there are so
+/// many shared directories.
 pub(crate) fn with_rules<R>(
     memory: BorrowedFd<'_>,
     report: i32,
     timer: Timer,
+    wire: Option<WireKind>,
     shares: usize,
     use_rules: impl FnOnce(&[Rule<'_>]) -> R,
 ) -> R {
@@ -40,21 +43,46 @@ pub(crate) fn with_rules<R>(
     // Two descriptors: console input and network to listen to, or console output to wait for.
     let two = [ArgCheck::eq64(1, POLLED)];
     let network = descriptor::NETWORK.cast_unsigned();
-    let socket = [
+    let frames = [ArgCheck::eq32(0, network)];
+    let frames_at_once = [
+        ArgCheck::eq32(0, network),
+        ArgCheck::eq64(2, RECEIVED_MAX as u64),
+        ArgCheck::eq32(3, libc::MSG_DONTWAIT.cast_unsigned()),
+        ArgCheck::eq64(4, 0),
+    ];
+    let no_addresses = [
         ArgCheck::eq32(0, network),
         ArgCheck::eq32(3, libc::MSG_DONTWAIT.cast_unsigned()),
         ArgCheck::eq64(4, 0),
         ArgCheck::eq64(5, 0),
     ];
-    let tap = [ArgCheck::eq32(0, network)];
+    let (taking, sending) = ("frames for the guest", "frames of the guest");
+    let receive = Rule { call: libc::SYS_recvfrom, args: &no_addresses, reason: taking };
+    let receive_many = Rule { call: libc::SYS_recvmmsg, args: &frames_at_once, reason: taking };
+    let send = Rule { call: libc::SYS_sendto, args: &no_addresses, reason: sending };
+    let read = Rule { call: libc::SYS_read, args: &frames, reason: taking };
+    let write = Rule { call: libc::SYS_write, args: &frames, reason: sending };
+    let of_wire = match wire {
+        None => Vec::new(),
+        Some(WireKind::Packets) => vec![receive_many, send],
+        Some(WireKind::Tap) => vec![read, write],
+        Some(WireKind::Stream) => vec![receive, send],
+    };
     // Those that there are not are closed.
     let share = ArgCheck::masked32(0, !(SHARES_MAX - 1), descriptor::SHARE.cast_unsigned());
-    let [_, at_once, nobody, nowhere] = socket;
+    let [_, at_once, nobody, nowhere] = no_addresses;
     let shared = [share, at_once, nobody, nowhere];
     // Those two, and a socket for each shared directory.
     let all = [ArgCheck::eq64(1, POLLED + shares as u64)];
+    let of_shares = match shares {
+        0 => Vec::new(),
+        _ => vec![
+            Rule { call: libc::SYS_recvfrom, args: &shared, reason: "answers of shared directories" },
+            Rule { call: libc::SYS_sendto, args: &shared, reason: "requests to shared directories" },
+        ],
+    };
     let protect = [never_executable];
-    use_rules(&[
+    let mut rules = vec![
         Rule { call: libc::SYS_read, args: &input, reason: "console input" },
         Rule { call: libc::SYS_write, args: &console, reason: "console output" },
         Rule { call: libc::SYS_write, args: &reports, reason: "the report at the end" },
@@ -65,12 +93,6 @@ pub(crate) fn with_rules<R>(
         },
         Rule { call: libc::SYS_mprotect, args: &protect, reason: "notice writes to translated code" },
         Rule { call: libc::SYS_munmap, args: &[], reason: "follow changes of the guest's page tables" },
-        Rule { call: libc::SYS_recvfrom, args: &socket, reason: "frames for the guest" },
-        Rule { call: libc::SYS_sendto, args: &socket, reason: "frames of the guest" },
-        Rule { call: libc::SYS_read, args: &tap, reason: "frames for the guest, from a tap" },
-        Rule { call: libc::SYS_write, args: &tap, reason: "frames of the guest, into a tap" },
-        Rule { call: libc::SYS_recvfrom, args: &shared, reason: "answers of shared directories" },
-        Rule { call: libc::SYS_sendto, args: &shared, reason: "requests to shared directories" },
         Rule { call: libc::SYS_rt_sigreturn, args: &[], reason: "return from faults of guest code" },
         Rule { call: libc::SYS_timer_settime, args: &timers, reason: "the guest's timer while it runs" },
         Rule { call: libc::SYS_ppoll, args: &two, reason: "wait for the console" },
@@ -82,5 +104,8 @@ pub(crate) fn with_rules<R>(
         },
         Rule { call: libc::SYS_brk, args: &[], reason: "the monitor's heap: translations and books" },
         Rule { call: libc::SYS_exit_group, args: &[], reason: "the end" },
-    ])
+    ];
+    rules.extend(of_wire);
+    rules.extend(of_shares);
+    use_rules(&rules)
 }

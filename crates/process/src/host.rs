@@ -248,6 +248,17 @@ pub(crate) fn handle_signals(handler: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// Sends SIGALRM whenever this thread has run for another `period` nanoseconds, more or less: the kernel counts in ticks. A
+/// thread that sleeps is left alone.
+pub(crate) fn interrupt_when_busy(period: u64) -> io::Result<()> {
+    let mut timer: libc::timer_t = ptr::null_mut();
+    // SAFETY: a null event means SIGALRM (timer_create(2)).
+    check(unsafe { libc::timer_create(libc::CLOCK_THREAD_CPUTIME_ID, ptr::null_mut(), &raw mut timer) })?;
+    let spec = libc::itimerspec { it_interval: timespec(period), it_value: timespec(period) };
+    // SAFETY: the timer has just been made, and lives as long as the process.
+    check(unsafe { libc::timer_settime(timer, 0, &raw const spec, ptr::null_mut()) })
+}
+
 /// A one-shot timer that sends SIGALRM.
 #[derive(Clone, Copy)]
 pub(crate) struct Timer(libc::timer_t);
@@ -349,20 +360,40 @@ pub(crate) fn write(fd: i32, bytes: &[u8]) -> io::Result<usize> {
     usize::try_from(written).map_err(|_| Error::last_os_error())
 }
 
-/// Has SIGALRM sent to this process whenever something arrives on a descriptor or there is room again (fcntl(2),
-/// `F_SETSIG`, `O_ASYNC`), which from now on never blocks.
-pub(crate) fn signal_when_ready(fd: i32) -> io::Result<()> {
+/// Makes reading and writing never block.
+pub(crate) fn never_block(fd: i32) -> io::Result<()> {
     // SAFETY: no memory is involved.
-    let done = unsafe {
-        libc::fcntl(fd, libc::F_SETOWN, libc::getpid()) == 0
-            && libc::fcntl(fd, F_SETSIG, libc::SIGALRM) == 0
-            && libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK) == 0
-    };
-    if done { Ok(()) } else { Err(Error::last_os_error()) }
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) })
 }
 
-/// `F_SETSIG` (asm-generic/fcntl.h).
-const F_SETSIG: i32 = 10;
+/// How many datagrams are received at once, at most, and always asked for.
+pub(crate) const RECEIVED_MAX: usize = 8;
+
+/// Takes datagrams that have arrived from a socket, each to the start of a slot of `slot` bytes, and their lengths; how many.
+/// What is longer than a slot is cut off.
+pub(crate) fn receive_many(
+    fd: i32,
+    slots: &mut [u8],
+    slot: usize,
+    lens: &mut [usize; RECEIVED_MAX],
+) -> io::Result<usize> {
+    // SAFETY: plain structures, valid when zeroed.
+    let (mut parts, mut messages): ([libc::iovec; RECEIVED_MAX], [libc::mmsghdr; RECEIVED_MAX]) =
+        unsafe { MaybeUninit::zeroed().assume_init() };
+    // Without room a message takes nothing.
+    for (part, room) in parts.iter_mut().zip(slots.chunks_exact_mut(slot)) {
+        *part = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+    }
+    for (message, part) in messages.iter_mut().zip(&mut parts) {
+        (message.msg_hdr.msg_iov, message.msg_hdr.msg_iovlen) = (part, 1);
+    }
+    let (start, count) = (messages.as_mut_ptr(), RECEIVED_MAX as libc::c_uint);
+    // SAFETY: as many messages as are told; each has one part, which is writable; nobody asks for the senders.
+    let got = unsafe { libc::recvmmsg(fd, start, count, libc::MSG_DONTWAIT, ptr::null_mut()) };
+    let got = usize::try_from(got).map_err(|_| Error::last_os_error())?;
+    lens.iter_mut().zip(&messages).for_each(|(len, message)| *len = message.msg_len as usize);
+    Ok(got)
+}
 
 /// Takes what has arrived from a socket: a datagram, of which the rest is lost if it is longer than `into`, or some of a
 /// stream.

@@ -73,18 +73,15 @@ pub mod descriptor {
 /// Length of a plan at most, in bytes: a command line of 64 KiB and a few hundred segments.
 const PLAN_MAX: u64 = 1 << 20;
 
-/// Numbers of the system calls that the guest's process may make, each with arguments pinned.
+/// Numbers of the system calls that the process of a guest without devices may make, each with arguments pinned.
 #[must_use]
 pub fn allowed_calls() -> BTreeSet<i64> {
     // Which descriptor and which timer the arguments are pinned to makes no difference here.
     let memory = std::io::stdin();
-    filter::with_rules(
-        memory.as_fd(),
-        descriptor::REPORT,
-        Timer::none(),
-        descriptor::SHARES_MAX.into(),
-        |rules| rules.iter().map(|rule| rule.call).collect(),
-    )
+    let (report, timer, shares) = (descriptor::REPORT, Timer::none(), descriptor::SHARES_MAX.into());
+    filter::with_rules(memory.as_fd(), report, timer, None, shares, |rules| {
+        rules.iter().map(|rule| rule.call).collect()
+    })
 }
 
 /// Runs the guest that the open descriptors describe. The first argument, if there is one, is a [`Reading`] of the
@@ -120,7 +117,7 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     if shares > descriptor::SHARES_MAX.into() {
         return Err(format!("the plan has {shares} shared directories"));
     }
-    let share_numbers: Vec<i32> = (descriptor::SHARE..).take(shares).collect();
+    let share_numbers = (descriptor::SHARE..).take(shares);
     let entry = boot::load(&plan, &kernel, initrd.as_ref(), &memory).map_err(|error| error.to_string())?;
     phases.loaded = host::now();
 
@@ -129,16 +126,19 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     host::map_private(CODE, true).map_err(step("map memory for translated code"))?;
     let timer = Timer::new().map_err(step("create a timer"))?;
     host::handle_signals(entry::signal_handler()).map_err(step("handle signals"))?;
-    if plan.network.is_some() {
-        host::signal_when_ready(descriptor::NETWORK).map_err(step("listen to the network"))?;
+    let outside: Vec<i32> =
+        plan.network.map(|_| descriptor::NETWORK).into_iter().chain(share_numbers).collect();
+    for number in &outside {
+        host::never_block(*number).map_err(step("listen to what comes from outside"))?;
     }
-    for share in &share_numbers {
-        host::signal_when_ready(*share).map_err(step("listen to a shared directory"))?;
+    if !outside.is_empty() {
+        host::interrupt_when_busy(board::LOOK_PERIOD_NS).map_err(step("create a timer"))?;
     }
     host::load_data_segments();
     let memory_fd = memory.file().as_raw_fd();
     let (report, compile) = (descriptor::REPORT, seccomp::Filter::compile);
-    let filter = filter::with_rules(memory.file(), report, timer, shares, compile)
+    let wire = plan.network.map(|card| card.wire);
+    let filter = filter::with_rules(memory.file(), report, timer, wire, shares, compile)
         .map_err(|error| error.to_string())?;
     let context = host::new_context(cpu(&entry), registers(&entry));
     let host = Host::detect(tsc::frequency_khz(reading), host::has_fsgsbase());
@@ -147,8 +147,7 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
 
     drop((kernel, initrd));
     let mut kept = vec![libc::STDIN_FILENO, libc::STDOUT_FILENO, descriptor::REPORT, memory_fd];
-    kept.extend(plan.network.map(|_| descriptor::NETWORK));
-    kept.extend(share_numbers);
+    kept.extend(outside);
     guest_lockdown(&kept).map_err(|error| error.to_string())?;
     host::confine_heap();
     filter.install().map_err(|error| error.to_string())?;

@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use runu_core::Bytes;
 
-use crate::install::Engine;
+use crate::{install::Engine, passt::Port};
 
 /// What `--version` tells behind our name, in lines that engines read: docker wants `commit:`, podman and containerd
 /// print it.
@@ -416,6 +416,10 @@ pub(crate) struct RunFlags {
     /// File to hand to the guest as its initrd
     #[arg(long, value_name = "FILE")]
     pub(crate) initrd: Option<PathBuf>,
+
+    /// Lead a port of this host to one of the guest's, by passt(1)
+    #[arg(short, long, value_name = "[ADDRESS:]HOST:GUEST[/udp]")]
+    pub(crate) publish: Vec<Port>,
 
     /// Set a variable in the guest's environment; without `=VALUE`, as it is in ours, if it is
     #[arg(short, long, value_name = "NAME[=VALUE]")]

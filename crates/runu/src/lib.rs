@@ -13,6 +13,7 @@ mod monitor;
 mod oci;
 mod open;
 mod parse;
+mod passt;
 mod start;
 mod stdio;
 mod table;

@@ -15,7 +15,7 @@ use std::{
 };
 
 use runu_core::{Blame, Blamed, Bytes, Plan, Printable, Report, VirtAddr};
-use runu_guest::{DetectError, Guest, Invocation};
+use runu_guest::{DetectError, Guest, Invocation, NetworkUse};
 use runu_process::{Reading, descriptor};
 use runu_sandbox::{CgroupSpec, Ended, Spec};
 use rustix::fs::MemfdFlags;
@@ -25,6 +25,7 @@ use crate::{
     failure::Failure,
     monitor::{self, Fit},
     open::{self, OpenError, Opened},
+    passt::{Passt, Port},
     stdio,
     verdict::{self, Verdict},
 };
@@ -93,6 +94,8 @@ pub(crate) struct Wishes {
     pub(crate) invocation: Invocation,
     /// The initrd.
     pub(crate) initrd: Option<Opened>,
+    /// Ports of the host that lead to the guest; it has a network if there are any.
+    pub(crate) ports: Vec<Port>,
 }
 
 /// A life that is over.
@@ -116,11 +119,17 @@ enum StartError {
     /// No memory file or no pipe.
     #[error("cannot make the {what} for the guest's process")]
     Channel { what: &'static str, source: io::Error },
+    /// Ports for a guest without a network.
+    #[error("no port can be published: {kind} has no network")]
+    NoNetwork { kind: String },
 }
 
 impl Blamed for StartError {
     fn blame(&self) -> Blame {
-        Blame::Host
+        match self {
+            StartError::Channel { .. } => Blame::Host,
+            StartError::NoNetwork { .. } => Blame::User,
+        }
     }
 }
 
@@ -130,9 +139,22 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
     let reading = Reading::now().to_argument();
     let guest = kernel.detect()?;
     let monitor = monitor::choose(wishes.monitor, &guest)?;
-    let command_line = runu_guest::command_line(&guest, &wishes.invocation)?;
+    if !wishes.ports.is_empty() && runu_guest::network_use(&guest) == NetworkUse::None {
+        return Err(StartError::NoNetwork { kind: guest.kind.to_string() }.into());
+    }
+    // Dropped last, when the guest's end of its stream is closed for sure.
+    let passt = (!wishes.ports.is_empty()).then(|| Passt::start(&wishes.ports)).transpose()?;
+    let (_passt, connection) = passt.unzip();
+    let mut invocation = wishes.invocation;
+    if let Some(connection) = &connection {
+        runu_guest::add_network_parameters(&guest, &connection.network, &mut invocation.parameters);
+    }
+    let cards = usize::from(connection.is_some());
+    invocation.parameters.extend(runu_guest::card_parameters(&guest, cards));
+    let command_line = runu_guest::command_line(&guest, &invocation)?;
     let initrd_size = wishes.initrd.as_ref().map(|initrd| initrd.size);
-    let plan = runu_guest::plan(&guest, command_line, wishes.memory, initrd_size)?;
+    let network = connection.as_ref().map(|connection| connection.card);
+    let plan = Plan { network, ..runu_guest::plan(&guest, command_line, wishes.memory, initrd_size)? };
     let Kernel { file: kernel, bytes, .. } = kernel;
     // A megabyte less to hold while the guest runs; on a bad end the file is read again.
     drop(bytes);
@@ -143,6 +165,7 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
         (report_writer.into(), descriptor::REPORT),
     ];
     descriptors.extend(wishes.initrd.map(|initrd| (OwnedFd::from(initrd.file), descriptor::INITRD)));
+    descriptors.extend(connection.map(|connection| (connection.stream, descriptor::NETWORK)));
     let spec = Spec {
         argv: &[GUEST_NAME, &reading],
         descriptors,

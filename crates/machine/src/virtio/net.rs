@@ -40,7 +40,7 @@ const LINK_UP: u16 = 1;
 const BUFFERS: [u8; 2] = 1_u16.to_le_bytes();
 
 /// The longest frame: 64 KiB of payload behind an Ethernet header with a VLAN tag. What is longer is no frame.
-pub(crate) const FRAME_MAX: usize = 65_535 + 18;
+pub const FRAME_MAX: usize = 65_535 + 18;
 
 /// The longest packet that a driver takes that was not told of another.
 const MTU: u16 = 1500;
@@ -80,11 +80,14 @@ pub trait Wire: fmt::Debug {
     /// Tries once more to send what there was no room for of frames that count as sent.
     fn flush(&mut self);
 
-    /// Takes a header and a frame that has arrived; the length of both. What is longer than `into` is cut off.
+    /// Takes the next frame that has arrived: it is [`Wire::frame`] then.
     ///
     /// # Errors
     /// None has arrived, or none will.
-    fn receive(&mut self, into: &mut [u8]) -> Result<usize, WireError>;
+    fn receive(&mut self) -> Result<(), WireError>;
+
+    /// The header and the frame that were received last.
+    fn frame(&mut self) -> &mut [u8];
 }
 
 /// How many bytes are before each frame on a [`Wire`].
@@ -190,7 +193,7 @@ impl<W: Wire> Net<W> {
                     ring.unpop();
                     return Ok(());
                 };
-                let frame = self.incoming.frame();
+                let frame = self.incoming.frame(&mut self.wire);
                 let len = Header::LEN + gap + frame.len();
                 // A frame that the driver has no room for is lost.
                 if len <= room {

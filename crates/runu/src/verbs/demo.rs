@@ -60,6 +60,7 @@ pub(crate) fn demo(flags: &DemoFlags, began: u64) -> Result<u8, Failure> {
         memory: MEMORY,
         invocation: Invocation { argv0: b"hello".to_vec(), ..Invocation::default() },
         initrd: None,
+        ports: Vec::new(),
     };
     let life = start::start(kernel, wishes)?;
     stdio::data(&telling(&life, began))?;

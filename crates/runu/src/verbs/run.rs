@@ -35,6 +35,7 @@ pub(crate) fn run(flags: RunFlags, began: u64) -> Result<u8, Failure> {
             shares: Vec::new(),
         },
         initrd,
+        ports: flags.publish,
     };
     let life = start::start(kernel, wishes)?;
     if flags.debug {
