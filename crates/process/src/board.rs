@@ -5,12 +5,13 @@ use std::{cell::Cell, rc::Rc};
 use runu_core::{GuestAddr, NetworkCard, Plan};
 use runu_deprivilege::bus::Bus;
 use runu_machine::{
-    Cards, Channel, ChannelError, Console, GuestMemory, Mac, Nanos, Net, NineP, Pc, PortSize, Power,
+    Cards, Channel, ChannelError, Console, Disk, GuestMemory, Mac, Nanos, Net, NineP, Pc, PortSize, Power,
     WallClock,
 };
 
 use crate::{
     descriptor,
+    disk::DiskFile,
     host::{self, Watch},
     wire::Plug,
 };
@@ -160,27 +161,24 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    /// The board of a machine as planned.
-    pub(crate) fn new(memory: GuestMemory, plan: &Plan) -> Self {
+    /// The devices of the plan.
+    ///
+    /// # Errors
+    /// A machine has no slots for so many.
+    pub(crate) fn new(memory: GuestMemory, plan: &Plan) -> Result<Self, String> {
         let unix_ns_at_zero = host::wall_clock().cast_signed() - host::now().cast_signed();
         let first_output = Rc::new(Cell::new(0));
         let due = Rc::new(Cell::new(None));
         let console = StandardOutput { first_output: Rc::clone(&first_output), due: Rc::clone(&due) };
-        let mut cards = Cards::new(plan.boot);
         let blocked = Rc::new(Cell::new(false));
-        if let Some(NetworkCard { mac, mtu, wire }) = plan.network {
-            // There is a slot: it is the first card.
-            let _ = Net::new(Plug::new(wire, Rc::clone(&blocked)), Mac(mac), mtu).plug(&mut cards);
-        }
-        let mut shared = Vec::new();
-        for (share, number) in plan.shares.iter().zip(descriptor::SHARE..) {
-            let full = Rc::new(Cell::new(false));
-            // Whoever planned it has seen to it that there are slots enough.
-            let _ = NineP::new(ShareSocket { number, full: Rc::clone(&full) }, &share.tag).plug(&mut cards);
-            shared.push(Shared { number, full });
-        }
+        let shared: Vec<Shared> = (descriptor::SHARE..)
+            .take(plan.shares.len())
+            .map(|number| Shared { number, full: Rc::default() })
+            .collect();
+        let cards =
+            cards(plan, &blocked, &shared).ok_or("the plan has more devices than a machine has slots")?;
         let network = plan.network.map(|_| descriptor::NETWORK);
-        Board {
+        Ok(Board {
             memory,
             cards,
             looked: (network.is_some() || !shared.is_empty()).then_some(0),
@@ -194,8 +192,25 @@ impl Board {
             used: false,
             first_output,
             output_due: due,
-        }
+        })
     }
+}
+
+/// The cards of the plan in their slots, the network card first: kernels look no further than the first card that they
+/// have no driver for. `blocked` will tell whether a frame waits for room on the wire.
+fn cards(plan: &Plan, blocked: &Rc<Cell<bool>>, shared: &[Shared]) -> Option<Cards> {
+    let mut cards = Cards::new(plan.boot);
+    if let Some(NetworkCard { mac, mtu, wire }) = plan.network {
+        Net::new(Plug::new(wire, Rc::clone(blocked)), Mac(mac), mtu).plug(&mut cards)?;
+    }
+    for (index, disk) in plan.disks.iter().enumerate() {
+        let file = DiskFile(descriptor::disk(index)?);
+        Disk::new(file, disk.size, disk.read_only, format!("disk{index}")).plug(&mut cards)?;
+    }
+    for (share, Shared { number, full }) in plan.shares.iter().zip(shared) {
+        NineP::new(ShareSocket { number: *number, full: Rc::clone(full) }, &share.tag).plug(&mut cards)?;
+    }
+    Some(cards)
 }
 
 impl Board {

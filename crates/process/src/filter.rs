@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use runu_core::WireKind;
+use runu_core::{Disk, WireKind};
 use runu_sandbox::seccomp::{ArgCheck, Rule};
 
 use crate::{
@@ -19,14 +19,23 @@ const READ_WRITE: u32 = (libc::PROT_READ | libc::PROT_WRITE) as u32;
 const SHARES_MAX: u32 = descriptor::SHARES_MAX as u32;
 const SHARED_FIXED: u32 = (libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE) as u32;
 
-/// Gives the list to `use_rules`: guest memory is `memory`, reports go to `report`, frames through a `wire`, and there are so
-/// many shared directories.
+/// What the guest has besides what every guest has.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Devices<'a> {
+    /// What the frames of its network card go through, if it has one.
+    pub(crate) network: Option<WireKind>,
+    /// Its disks.
+    pub(crate) disks: &'a [Disk],
+    /// How many directories it shares.
+    pub(crate) shares: usize,
+}
+
+/// Gives the list to `use_rules`: guest memory is `memory`, reports go to `report`.
 pub(crate) fn with_rules<R>(
     memory: BorrowedFd<'_>,
     report: i32,
     timer: Timer,
-    wire: Option<WireKind>,
-    shares: usize,
+    devices: Devices<'_>,
     use_rules: impl FnOnce(&[Rule<'_>]) -> R,
 ) -> R {
     let never_executable = ArgCheck::masked32(2, !READ_WRITE, 0);
@@ -62,7 +71,7 @@ pub(crate) fn with_rules<R>(
     let send = Rule { call: libc::SYS_sendto, args: &no_addresses, reason: sending };
     let read = Rule { call: libc::SYS_read, args: &frames, reason: taking };
     let write = Rule { call: libc::SYS_write, args: &frames, reason: sending };
-    let of_wire = match wire {
+    let of_wire = match devices.network {
         None => Vec::new(),
         Some(WireKind::Packets) => vec![receive_many, send],
         Some(WireKind::Tap) => vec![read, write],
@@ -73,8 +82,8 @@ pub(crate) fn with_rules<R>(
     let [_, at_once, nobody, nowhere] = no_addresses;
     let shared = [share, at_once, nobody, nowhere];
     // Those two, and a socket for each shared directory.
-    let all = [ArgCheck::eq64(1, POLLED + shares as u64)];
-    let of_shares = match shares {
+    let all = [ArgCheck::eq64(1, POLLED + devices.shares as u64)];
+    let of_shares = match devices.shares {
         0 => Vec::new(),
         _ => vec![
             Rule { call: libc::SYS_recvfrom, args: &shared, reason: "answers of shared directories" },
@@ -107,5 +116,16 @@ pub(crate) fn with_rules<R>(
     ];
     rules.extend(of_wire);
     rules.extend(of_shares);
+    let numbers = (0..).map_while(descriptor::disk).map(|number| [ArgCheck::eq32(0, number.cast_unsigned())]);
+    let files: Vec<_> = devices.disks.iter().zip(numbers).collect();
+    for (disk, file) in &files {
+        rules.push(Rule { call: libc::SYS_pread64, args: file, reason: "sectors of a disk" });
+        if !disk.read_only {
+            rules.extend([
+                Rule { call: libc::SYS_pwrite64, args: file, reason: "sectors of a disk" },
+                Rule { call: libc::SYS_fdatasync, args: file, reason: "the guest's wish that they last" },
+            ]);
+        }
+    }
     use_rules(&rules)
 }

@@ -412,6 +412,26 @@ pub(crate) fn send(fd: i32, bytes: &[u8]) -> io::Result<usize> {
     usize::try_from(sent).map_err(|_| Error::last_os_error())
 }
 
+/// Reads from a file once, at an offset.
+pub(crate) fn read_at(fd: i32, into: &mut [u8], offset: u64) -> io::Result<usize> {
+    // SAFETY: the slice is writable.
+    let len = unsafe { libc::pread64(fd, into.as_mut_ptr().cast(), into.len(), offset.cast_signed()) };
+    usize::try_from(len).map_err(|_| Error::last_os_error())
+}
+
+/// Writes to a file once, at an offset.
+pub(crate) fn write_at(fd: i32, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    // SAFETY: the slice is readable.
+    let written = unsafe { libc::pwrite64(fd, bytes.as_ptr().cast(), bytes.len(), offset.cast_signed()) };
+    usize::try_from(written).map_err(|_| Error::last_os_error())
+}
+
+/// Returns when what was written to a file will survive a power failure.
+pub(crate) fn synchronise(fd: i32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fdatasync(fd) })
+}
+
 /// Keeps all later allocations on the heap proper, so that the filter need not allow anonymous mappings.
 pub(crate) fn confine_heap() {
     // SAFETY: documented options of mallopt(3).

@@ -2,10 +2,13 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    ArgAction, Args, Parser, Subcommand, ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use runu_core::Bytes;
 
-use crate::{install::Engine, passt::Port};
+use crate::{disk::DiskFlag, install::Engine, passt::Port};
 
 /// What `--version` tells behind our name, in lines that engines read: docker wants `commit:`, podman and containerd
 /// print it.
@@ -417,9 +420,13 @@ pub(crate) struct RunFlags {
     #[arg(long, value_name = "FILE")]
     pub(crate) initrd: Option<PathBuf>,
 
-    /// Lead a port of this host to one of the guest's, by passt(1)
-    #[arg(short, long, value_name = "[ADDRESS:]HOST:GUEST[/udp]")]
+    /// Lead a port of this host to one of the guest's, by passt(1); for several, the flag is repeated
+    #[arg(short, long, value_name = "[ADDRESS:]HOST:GUEST[/udp]", conflicts_with = "bundle")]
     pub(crate) publish: Vec<Port>,
+
+    /// File to give to the guest as a disk, read-only if `:ro` follows; for several, the flag is repeated
+    #[arg(long, value_name = "FILE[:ro]", conflicts_with = "bundle", value_parser = disk_flag())]
+    pub(crate) disk: Vec<DiskFlag>,
 
     /// Set a variable in the guest's environment; without `=VALUE`, as it is in ours, if it is
     #[arg(short, long, value_name = "NAME[=VALUE]")]
@@ -496,6 +503,11 @@ pub(crate) struct InstallFlags {
     /// The folder of configurations, if not /etc, or ~/.config of a user who is not root
     #[arg(long, value_name = "FOLDER")]
     pub(crate) etc: Option<PathBuf>,
+}
+
+/// What `--disk` takes.
+fn disk_flag() -> impl TypedValueParser<Value = DiskFlag> {
+    OsStringValueParser::new().map(DiskFlag::from)
 }
 
 /// What `--monitor` takes.

@@ -7,6 +7,7 @@
 //! serves its shared directories.
 
 mod cli;
+mod disk;
 mod failure;
 mod install;
 mod monitor;

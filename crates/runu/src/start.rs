@@ -22,10 +22,11 @@ use rustix::fs::MemfdFlags;
 
 use crate::{
     cli::MonitorChoice,
+    disk::OpenDisk,
     failure::Failure,
     monitor::{self, Fit},
     open::{self, OpenError, Opened},
-    passt::{Passt, Port},
+    passt::{Connection, Passt, Port},
     stdio,
     verdict::{self, Verdict},
 };
@@ -96,6 +97,8 @@ pub(crate) struct Wishes {
     pub(crate) initrd: Option<Opened>,
     /// Ports of the host that lead to the guest; it has a network if there are any.
     pub(crate) ports: Vec<Port>,
+    /// The disks.
+    pub(crate) disks: Vec<OpenDisk>,
 }
 
 /// A life that is over.
@@ -145,16 +148,7 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
     // Dropped last, when the guest's end of its stream is closed for sure.
     let passt = (!wishes.ports.is_empty()).then(|| Passt::start(&wishes.ports)).transpose()?;
     let (_passt, connection) = passt.unzip();
-    let mut invocation = wishes.invocation;
-    if let Some(connection) = &connection {
-        runu_guest::add_network_parameters(&guest, &connection.network, &mut invocation.parameters);
-    }
-    let cards = usize::from(connection.is_some());
-    invocation.parameters.extend(runu_guest::card_parameters(&guest, cards));
-    let command_line = runu_guest::command_line(&guest, &invocation)?;
-    let initrd_size = wishes.initrd.as_ref().map(|initrd| initrd.size);
-    let network = connection.as_ref().map(|connection| connection.card);
-    let plan = Plan { network, ..runu_guest::plan(&guest, command_line, wishes.memory, initrd_size)? };
+    let plan = plan(&guest, &wishes, connection.as_ref())?;
     let Kernel { file: kernel, bytes, .. } = kernel;
     // A megabyte less to hold while the guest runs; on a bad end the file is read again.
     drop(bytes);
@@ -166,6 +160,8 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
     ];
     descriptors.extend(wishes.initrd.map(|initrd| (OwnedFd::from(initrd.file), descriptor::INITRD)));
     descriptors.extend(connection.map(|connection| (connection.stream, descriptor::NETWORK)));
+    let disks = wishes.disks.into_iter().map(|disk| OwnedFd::from(disk.opened.file));
+    descriptors.extend(disks.zip((0..).map_while(descriptor::disk)));
     let spec = Spec {
         argv: &[GUEST_NAME, &reading],
         descriptors,
@@ -182,6 +178,24 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
     let report = verdict::read_report(report);
     let verdict = Verdict::new(ended.how, report.as_ref());
     Ok(Life { guest, monitor, ended, report, verdict, kernel })
+}
+
+/// The plan for a guest that is wished so.
+fn plan(guest: &Guest, wishes: &Wishes, connection: Option<&Connection>) -> Result<Plan, Failure> {
+    if !wishes.disks.is_empty() {
+        runu_guest::check_disks(guest)?;
+    }
+    let mut invocation = wishes.invocation.clone();
+    if let Some(connection) = connection {
+        runu_guest::add_network_parameters(guest, &connection.network, &mut invocation.parameters);
+    }
+    let cards = usize::from(connection.is_some()) + wishes.disks.len();
+    invocation.parameters.extend(runu_guest::card_parameters(guest, cards));
+    let command_line = runu_guest::command_line(guest, &invocation)?;
+    let initrd_size = wishes.initrd.as_ref().map(|initrd| initrd.size);
+    let plan = runu_guest::plan(guest, command_line, wishes.memory, initrd_size)?;
+    let network = connection.map(|connection| connection.card);
+    Ok(Plan { network, disks: wishes.disks.iter().map(OpenDisk::disk).collect(), ..plan })
 }
 
 /// The plan in a memory file, at its start.

@@ -38,6 +38,7 @@ fn plan(boot: BootProtocol) -> Plan {
         initrd: None,
         network: None,
         shares: Vec::new(),
+        disks: Vec::new(),
         code_memory: None,
     }
 }

@@ -52,6 +52,7 @@ prop_compose! {
             initrd: initrd.map(Bytes),
             network: None,
             shares: Vec::new(),
+            disks: Vec::new(),
             code_memory: None,
         }
     }

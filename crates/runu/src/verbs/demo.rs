@@ -61,6 +61,7 @@ pub(crate) fn demo(flags: &DemoFlags, began: u64) -> Result<u8, Failure> {
         invocation: Invocation { argv0: b"hello".to_vec(), ..Invocation::default() },
         initrd: None,
         ports: Vec::new(),
+        disks: Vec::new(),
     };
     let life = start::start(kernel, wishes)?;
     stdio::data(&telling(&life, began))?;
