@@ -17,7 +17,7 @@ pub(crate) mod server;
 mod site;
 mod soak;
 mod table;
-mod wires;
+pub(crate) mod wires;
 
 use std::{
     io::Write,
@@ -90,17 +90,21 @@ pub(crate) fn compare(arguments: &Arguments) -> Result<bool, String> {
 
 /// Why nothing can be measured here, if that is so.
 fn lacks() -> Option<String> {
+    missing(&["wrk", "ip", "unshare", "nsenter", "taskset"])
+}
+
+/// Why networks cannot be made here, or what is not installed of these tools.
+pub(crate) fn missing(tools: &[&str]) -> Option<String> {
     if !host::is_root() {
         return Some("it takes root to make network interfaces".to_owned());
     }
-    let missing =
-        ["wrk", "ip", "unshare", "nsenter", "taskset"].into_iter().find(|tool| host::find(tool).is_none());
+    let missing = tools.iter().find(|tool| host::find(tool).is_none());
     missing.map(|tool| format!("`{tool}` is not installed"))
 }
 
 /// Runs this program once more where no other interfaces, routes and rules are in the way. All that is made there goes with
 /// its last process.
-fn again_in_a_namespace() -> Result<bool, String> {
+pub(crate) fn again_in_a_namespace() -> Result<bool, String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let status = Command::new("unshare")
         .args(["--net", "--", "taskset", "--cpu-list", "0"])

@@ -10,11 +10,11 @@ use std::{
 
 /// A network namespace that this program holds, and in which nobody is.
 #[derive(Debug)]
-pub(super) struct Namespace(File);
+pub(crate) struct Namespace(File);
 
 impl Namespace {
     /// Makes one.
-    pub(super) fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         // It says so when it is in its namespace, and stays until that is held.
         let mut child = Command::new("unshare")
             .args(["--net", "--", "sh", "-c", "echo; read end"])
@@ -35,32 +35,44 @@ impl Namespace {
     }
 
     /// Where others find it, as long as this program lives.
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/fd/{}", id(), self.0.as_raw_fd()))
     }
 
     /// Lays a wire into it: `name` here, `eth0` there, network 10.77.`number`.0/24.
-    pub(super) fn wire(&self, name: &str, number: u8) -> Result<(), String> {
+    pub(crate) fn wire(&self, name: &str, number: u8) -> Result<(), String> {
+        let (here, address) = (here(number), address(number));
+        shell(&format!(
+            "set -e; ip link del {name} 2>/dev/null || true; ip link add {name} type veth peer name {name}p
+             ip addr add {here}/24 dev {name}; ip link set {name} up; ip link set lo up"
+        ))?;
+        self.take(&format!("{name}p"))?;
+        self.shell(&format!(
+            "set -e; ip link set lo up; ip link set {name}p name eth0; ip addr add {address}/24 dev eth0
+             ip link set eth0 up; ip route add default via {here}"
+        ))
+    }
+
+    /// Moves an interface from here to there. It takes a process there.
+    pub(crate) fn take(&self, interface: &str) -> Result<(), String> {
         let there = self.path();
         let there = there.to_string_lossy();
-        let script = format!(
-            "set -e; ip link del {name} 2>/dev/null || true
-             ip link add {name} type veth peer name {name}p
-             nsenter --net={there} sleep 60 & sleeper=$!
+        shell(&format!(
+            "set -e; nsenter --net={there} sleep 60 & sleeper=$!
              until [ \"$(readlink /proc/$sleeper/ns/net)\" = \"$(readlink {there})\" ]; do :; done
-             ip link set {name}p netns $sleeper; kill $sleeper
-             ip addr add {here}/24 dev {name}; ip link set {name} up; ip link set lo up
-             nsenter --net={there} sh -ec 'ip link set lo up; ip link set {name}p name eth0
-             ip addr add {address}/24 dev eth0; ip link set eth0 up; ip route add default via {here}'",
-            here = here(number),
-            address = address(number),
-        );
-        shell(&script)
+             ip link set {interface} netns $sleeper; kill $sleeper"
+        ))
+    }
+
+    /// Runs a script there.
+    pub(crate) fn shell(&self, script: &str) -> Result<(), String> {
+        let there = format!("--net={}", self.path().to_string_lossy());
+        run(Command::new("nsenter").args([&there, "sh", "-c", script]))
     }
 }
 
 /// Makes a tap device that is here with its other end in the hands of whoever opens it.
-pub(super) fn tap(name: &str, number: u8) -> Result<(), String> {
+pub(crate) fn tap(name: &str, number: u8) -> Result<(), String> {
     let here = here(number);
     shell(&format!(
         "set -e; ip link del {name} 2>/dev/null || true; ip tuntap add {name} mode tap vnet_hdr
@@ -69,16 +81,21 @@ pub(super) fn tap(name: &str, number: u8) -> Result<(), String> {
 }
 
 /// This end's address, and the other's.
-pub(super) fn here(number: u8) -> Ipv4Addr {
+pub(crate) fn here(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, number, 1)
 }
 
-pub(super) fn address(number: u8) -> Ipv4Addr {
+pub(crate) fn address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, number, 2)
 }
 
-fn shell(script: &str) -> Result<(), String> {
-    let output = Command::new("sh").args(["-c", script]).stdin(Stdio::null()).output();
+/// Runs a script here.
+pub(crate) fn shell(script: &str) -> Result<(), String> {
+    run(Command::new("sh").args(["-c", script]))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output();
     let output = output.map_err(|error| format!("cannot run a shell: {error}"))?;
     if output.status.success() {
         return Ok(());
@@ -88,6 +105,6 @@ fn shell(script: &str) -> Result<(), String> {
 }
 
 /// Whether the kernel has such devices.
-pub(super) fn has_tap() -> bool {
+pub(crate) fn has_tap() -> bool {
     fs::exists("/dev/net/tun").unwrap_or(false)
 }
