@@ -37,6 +37,7 @@ const GUESTS: &[&str] = &[
     "bench",
     "random",
     "http",
+    "disk",
     "fill",
 ];
 

@@ -8,13 +8,15 @@
 #![no_main]
 
 mod address;
+mod card;
 mod clock;
 mod connection;
+mod frames;
 mod request;
 mod text;
-mod virtio;
 
 use address::Address;
+use card::Card;
 use clock::Clock;
 use connection::{BIG_LEN, Connection, HEAD_MAX, Site, big};
 use rt::boot::Boot;
@@ -24,7 +26,6 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr};
-use virtio::Card;
 
 rt::guest!("http", main, uses "network");
 

@@ -23,6 +23,7 @@ pub mod power;
 pub mod tables;
 pub mod time;
 pub mod trap;
+pub mod virtio;
 
 use boot::Boot;
 use core::arch::global_asm;

@@ -6,6 +6,7 @@
 #[expect(dead_code, reason = "nothing runs long enough to be looked at or signalled")]
 mod support;
 
+mod disks;
 mod elf;
 mod files;
 mod flags;

@@ -5,7 +5,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bytes;
 mod console;
+mod disks;
 mod ends;
 mod initrd;
 mod input;

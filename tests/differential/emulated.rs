@@ -52,6 +52,15 @@ pub(crate) fn life(guest: &Guest) -> Life {
     if !modules.is_empty() {
         command.arg("-initrd").arg(modules.join(","));
     }
+    let disks = guest.disks(&room);
+    for (index, (_, read_only)) in guest.disks.iter().enumerate() {
+        let access = if *read_only { "on" } else { "off" };
+        command
+            .arg("-drive")
+            .arg(format!("if=none,id=d{index},file=disk{index},format=raw,readonly={access}"));
+        // Of the oldest kind of virtio, as ours over PCI are.
+        command.arg("-device").arg(format!("virtio-blk-pci,drive=d{index},disable-modern=on"));
+    }
     command.arg("-append").arg(guest.command_line());
     let (ended, endless) = guest.follow(room.start(&mut command));
     let log = fs::read_to_string(room.path("qemu.log")).unwrap_or_default();
@@ -63,5 +72,5 @@ pub(crate) fn life(guest: &Guest) -> Life {
         status if status % 2 == 1 => End::Exit(u8::try_from(status / 2).expect("a status has eight bits")),
         _ => panic!("QEMU failed: {ended:?}"),
     };
-    Life { console: ended.stdout, end }
+    Life::new(ended.stdout, end, &disks)
 }

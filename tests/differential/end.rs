@@ -1,5 +1,8 @@
 //! The ends that both sides can tell apart.
 
+use std::fs;
+use std::path::PathBuf;
+
 /// How a guest's life ended, whoever tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -24,4 +27,14 @@ pub(crate) struct Life {
     pub(crate) console: Vec<u8>,
     /// Its end.
     pub(crate) end: End,
+    /// What its disks held afterwards.
+    pub(crate) disks: Vec<Vec<u8>>,
+}
+
+impl Life {
+    /// A life after which the disks are in these files.
+    pub(crate) fn new(console: Vec<u8>, end: End, disks: &[PathBuf]) -> Self {
+        let disks = disks.iter().map(|disk| fs::read(disk).expect("the test wrote it")).collect();
+        Self { console, end, disks }
+    }
 }

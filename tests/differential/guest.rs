@@ -20,6 +20,8 @@ pub(crate) struct Guest {
     pub(crate) arguments: Vec<Vec<u8>>,
     pub(crate) environment: Vec<Variable>,
     pub(crate) initrd: Option<Vec<u8>>,
+    /// What its disks hold, and whether they can only be read.
+    pub(crate) disks: Vec<(Vec<u8>, bool)>,
     /// For a guest that never ends: its last words.
     pub(crate) last_words: Option<&'static str>,
 }
@@ -41,6 +43,7 @@ impl Guest {
             arguments: arguments.iter().map(|word| word.as_bytes().to_vec()).collect(),
             environment: Vec::new(),
             initrd: None,
+            disks: Vec::new(),
             last_words: None,
         }
     }
@@ -66,6 +69,12 @@ impl Guest {
         (room.file(KERNEL, &self.image), initrd)
     }
 
+    /// Writes the disks into the room; their paths.
+    pub(crate) fn disks(&self, room: &Room) -> Vec<PathBuf> {
+        let disks = self.disks.iter().enumerate();
+        disks.map(|(index, (bytes, _))| room.file(&format!("disk{index}"), bytes)).collect()
+    }
+
     /// Follows the guest to its end, or past its last words; whether it was still there then.
     pub(crate) fn follow(&self, mut running: Running) -> (Ended, bool) {
         let Some(last_words) = self.last_words else { return (running.wait(), false) };
@@ -77,13 +86,16 @@ impl Guest {
     pub(crate) fn difference(&self, same: impl Fn(&[u8]) -> String) -> Option<String> {
         let (native, emulated) = (native::life(self), emulated::life(self));
         let consoles = [&native, &emulated].map(|life| same(&life.console));
-        if native.end == emulated.end && consoles[0] == consoles[1] {
+        if native.end == emulated.end && consoles[0] == consoles[1] && native.disks == emulated.disks {
             return None;
         }
         let [ours, theirs] = consoles;
         Some(format!(
-            "{}: ended by {:?}, under QEMU by {:?}\n--- runu\n{ours}\n--- QEMU\n{theirs}\n",
-            self.name, native.end, emulated.end
+            "{}: ended by {:?}, under QEMU by {:?}, disks {} afterwards\n--- runu\n{ours}\n--- QEMU\n{theirs}\n",
+            self.name,
+            native.end,
+            emulated.end,
+            if native.disks == emulated.disks { "alike" } else { "different" },
         ))
     }
 }

@@ -19,10 +19,16 @@ pub(crate) fn life(guest: &Guest) -> Life {
     if let Some(initrd) = initrd {
         command.arg("--initrd").arg(initrd);
     }
+    let disks = guest.disks(&room);
+    for (path, (_, read_only)) in disks.iter().zip(&guest.disks) {
+        let mut word = path.clone().into_os_string();
+        word.push(if *read_only { ":ro" } else { "" });
+        command.arg("--disk").arg(word);
+    }
     command.arg(kernel).arg("--").args(guest.arguments.iter().map(|word| OsStr::from_bytes(word)));
     let (ended, endless) = guest.follow(room.start(&mut command));
     let end = if endless { End::None } else { end(&ended) };
-    Life { console: ended.stdout, end }
+    Life::new(ended.stdout, end, &disks)
 }
 
 /// The end as `--debug` tells it, which the status must confirm.

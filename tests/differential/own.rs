@@ -50,6 +50,18 @@ fn hello_with_an_initrd_is_the_same() {
 }
 
 #[test]
+fn disks_are_the_same() {
+    assert_same(|kind| {
+        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(100 * 512).collect();
+        let guest = |disks: &[bool], arguments: &[&str]| Guest {
+            disks: disks.iter().map(|read_only| (bytes.clone(), *read_only)).collect(),
+            ..Guest::own("disk", kind, arguments)
+        };
+        vec![guest(&[], &[]), guest(&[false], &[]), guest(&[true], &[]), guest(&[false, true], &["-second"])]
+    });
+}
+
+#[test]
 fn hello_ending_in_every_way_is_the_same() {
     assert_same_with(
         "hello",

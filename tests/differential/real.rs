@@ -105,6 +105,7 @@ fn guest(folder: &Path, name: &str, image: Vec<u8>, kind: GuestKind) -> Guest {
         kind,
         arguments: arguments.iter().map(|word| word.clone().into_bytes()).collect(),
         environment: environment(parameters),
+        disks: Vec::new(),
         initrd: wants_initrd.then(|| fs::read(folder.join("initrd.cpio")).expect("a kernel wants it")),
         last_words: None,
     }

@@ -81,6 +81,31 @@ fn guest_s_process_holds_its_console_its_memory_and_its_report() {
     look(|_, _, guest| assert_holds_little(guest));
 }
 
+#[test]
+fn guest_s_process_holds_the_files_of_its_disks_and_no_others() {
+    if !is_root() {
+        return skip("only root may look into a process that is not dumpable");
+    }
+    let room = Room::new();
+    let kernel = room.guest("idle", GuestKind::Multiboot);
+    let (disk, other) = (room.file("disk", &[0; 512]), room.file("other", &[0; 512]));
+    let running = idle(&room, room.runu(&["run", "--disk", "disk", "--disk", "other:ro"]).arg(kernel));
+    let [supervisor, guest] = running.sandbox();
+    let held = descriptors(guest.pid);
+    let numbers: Vec<&str> = held.keys().map(String::as_str).collect();
+    assert_eq!(numbers, ["0", "1", "3", "6", "7", "8"], "{held:?}");
+    assert_eq!([&held["7"], &held["8"]].map(PathBuf::from), [disk, other]);
+    // The access mode of open(2), in octal.
+    let flags = ["7", "8"].map(|number| {
+        let info = read(guest.pid, &format!("fdinfo/{number}"));
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:\t")).expect("it has flags");
+        u32::from_str_radix(flags, 8).expect("octal digits") & 3
+    });
+    assert_eq!(flags, [2, 0]);
+    assert_holds_a_report(supervisor.pid);
+    running.stop();
+}
+
 #[track_caller]
 fn assert_holds_little(guest: Pid) {
     let held = descriptors(guest);

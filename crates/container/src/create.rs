@@ -225,6 +225,7 @@ impl Making<'_> {
         let spec = runu_sandbox::Spec {
             argv: self.launch.argv,
             descriptors,
+            companion: None,
             hostname: self.host_name,
             cgroup: None,
         };

@@ -44,10 +44,23 @@ pub struct Plan {
     pub initrd: Option<Bytes>,
     /// The network card, if there is one.
     pub network: Option<NetworkCard>,
+    /// Directories that the guest shares, each behind a 9P server.
+    #[serde(default)]
+    pub shares: Vec<Share>,
+    /// The disks, in the order in which the guest finds them, behind its network card.
+    #[serde(default)]
+    pub disks: Vec<Disk>,
     /// How much the monitor may keep of what it learns about the guest's code; `None` is as much as is of use. A limit on
     /// everything around the guest leaves only so much.
     #[serde(default)]
     pub code_memory: Option<Bytes>,
+}
+
+/// A shared directory as its guest sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// By which the guest finds it (virtio's mount tag).
+    pub tag: String,
 }
 
 /// A network card as its guest sees it.
@@ -74,4 +87,18 @@ pub enum WireKind {
     Tap,
     /// A stream on which the length of each frame comes before it, four bytes, the highest first: what passt(1) speaks.
     Stream,
+}
+
+/// A disk as its guest sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// How much it holds; whole sectors of 512 bytes.
+    pub size: Bytes,
+    /// Whether it can only be read.
+    pub read_only: bool,
+}
+
+impl Disk {
+    /// How many disks a guest has at most.
+    pub const MOST: usize = 8;
 }

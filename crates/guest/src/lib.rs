@@ -33,7 +33,7 @@ pub mod solo5;
 mod symbol;
 pub mod unikraft;
 
-pub use cards::card_parameters;
+pub use cards::{NoDriver, card_parameters, check_disks};
 pub use command_line::{CommandLine, CommandLineError, Fault, Invocation, Variable, Word, command_line};
 pub use detect::{DetectError, detect};
 pub use elf::Class;

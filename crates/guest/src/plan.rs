@@ -19,8 +19,8 @@ const FIRST_PIECE: Bytes = Bytes(0x7000_0000);
 /// Memory is given in pages, and the initrd starts on one.
 const PAGE: u64 = 4096;
 
-/// Makes the plan for a guest with `memory` bytes of RAM, and an initrd of that length if there is one. It has no network
-/// card: that is for the caller to add.
+/// Makes the plan for a guest with `memory` bytes of RAM, and an initrd of that length if there is one. It has neither
+/// network card nor disks: those are for the caller to add.
 ///
 /// # Errors
 ///
@@ -63,6 +63,8 @@ pub fn plan(
         memory,
         initrd,
         network: None,
+        shares: Vec::new(),
+        disks: Vec::new(),
         code_memory: None,
     })
 }

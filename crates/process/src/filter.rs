@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use runu_core::WireKind;
+use runu_core::{Disk, WireKind};
 use runu_sandbox::seccomp::{ArgCheck, Rule};
 
 use crate::{
@@ -15,14 +15,27 @@ use crate::{
 };
 
 const READ_WRITE: u32 = (libc::PROT_READ | libc::PROT_WRITE) as u32;
+/// A power of two, and so is what the number of the first is a multiple of: one mask covers them all.
+const SHARES_MAX: u32 = descriptor::SHARES_MAX as u32;
 const SHARED_FIXED: u32 = (libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE) as u32;
 
-/// Gives the list to `use_rules`: guest memory is `memory`, reports go to `report`, frames through a `wire`.
+/// What the guest has besides what every guest has.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Devices<'a> {
+    /// What the frames of its network card go through, if it has one.
+    pub(crate) network: Option<WireKind>,
+    /// Its disks.
+    pub(crate) disks: &'a [Disk],
+    /// How many directories it shares.
+    pub(crate) shares: usize,
+}
+
+/// Gives the list to `use_rules`: guest memory is `memory`, reports go to `report`.
 pub(crate) fn with_rules<R>(
     memory: BorrowedFd<'_>,
     report: i32,
     timer: Timer,
-    wire: Option<WireKind>,
+    devices: Devices<'_>,
     use_rules: impl FnOnce(&[Rule<'_>]) -> R,
 ) -> R {
     let never_executable = ArgCheck::masked32(2, !READ_WRITE, 0);
@@ -36,7 +49,7 @@ pub(crate) fn with_rules<R>(
     let timers = [ArgCheck::eq64(0, timer.id())];
     let monotonic = [ArgCheck::eq32(0, libc::CLOCK_MONOTONIC.cast_unsigned())];
     let input = [ArgCheck::eq32(0, libc::STDIN_FILENO.cast_unsigned())];
-    // Two descriptors: console input and network to listen to while asleep, or console output to wait for.
+    // Two descriptors: console input and network to listen to, or console output to wait for.
     let two = [ArgCheck::eq64(1, POLLED)];
     let network = descriptor::NETWORK.cast_unsigned();
     let frames = [ArgCheck::eq32(0, network)];
@@ -58,11 +71,24 @@ pub(crate) fn with_rules<R>(
     let send = Rule { call: libc::SYS_sendto, args: &no_addresses, reason: sending };
     let read = Rule { call: libc::SYS_read, args: &frames, reason: taking };
     let write = Rule { call: libc::SYS_write, args: &frames, reason: sending };
-    let of_wire = match wire {
+    let of_wire = match devices.network {
         None => Vec::new(),
         Some(WireKind::Packets) => vec![receive_many, send],
         Some(WireKind::Tap) => vec![read, write],
         Some(WireKind::Stream) => vec![receive, send],
+    };
+    // Those that there are not are closed.
+    let share = ArgCheck::masked32(0, !(SHARES_MAX - 1), descriptor::SHARE.cast_unsigned());
+    let [_, at_once, nobody, nowhere] = no_addresses;
+    let shared = [share, at_once, nobody, nowhere];
+    // Those two, and a socket for each shared directory.
+    let all = [ArgCheck::eq64(1, POLLED + devices.shares as u64)];
+    let of_shares = match devices.shares {
+        0 => Vec::new(),
+        _ => vec![
+            Rule { call: libc::SYS_recvfrom, args: &shared, reason: "answers of shared directories" },
+            Rule { call: libc::SYS_sendto, args: &shared, reason: "requests to shared directories" },
+        ],
     };
     let protect = [never_executable];
     let mut rules = vec![
@@ -78,7 +104,8 @@ pub(crate) fn with_rules<R>(
         Rule { call: libc::SYS_munmap, args: &[], reason: "follow changes of the guest's page tables" },
         Rule { call: libc::SYS_rt_sigreturn, args: &[], reason: "return from faults of guest code" },
         Rule { call: libc::SYS_timer_settime, args: &timers, reason: "the guest's timer while it runs" },
-        Rule { call: libc::SYS_ppoll, args: &two, reason: "sleep while the guest is idle" },
+        Rule { call: libc::SYS_ppoll, args: &two, reason: "wait for the console" },
+        Rule { call: libc::SYS_ppoll, args: &all, reason: "sleep while the guest is idle" },
         Rule {
             call: libc::SYS_clock_gettime,
             args: &monotonic,
@@ -88,5 +115,17 @@ pub(crate) fn with_rules<R>(
         Rule { call: libc::SYS_exit_group, args: &[], reason: "the end" },
     ];
     rules.extend(of_wire);
+    rules.extend(of_shares);
+    let numbers = (0..).map_while(descriptor::disk).map(|number| [ArgCheck::eq32(0, number.cast_unsigned())]);
+    let files: Vec<_> = devices.disks.iter().zip(numbers).collect();
+    for (disk, file) in &files {
+        rules.push(Rule { call: libc::SYS_pread64, args: file, reason: "sectors of a disk" });
+        if !disk.read_only {
+            rules.extend([
+                Rule { call: libc::SYS_pwrite64, args: file, reason: "sectors of a disk" },
+                Rule { call: libc::SYS_fdatasync, args: file, reason: "the guest's wish that they last" },
+            ]);
+        }
+    }
     use_rules(&rules)
 }

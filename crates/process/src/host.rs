@@ -298,38 +298,45 @@ fn timespec(nanos: u64) -> libc::timespec {
     }
 }
 
-/// What is waited for at a descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
-    /// Something to read.
-    ForInput,
-    /// That, or room to write to.
-    ForBoth,
+/// A descriptor to wait for.
+#[repr(transparent)]
+pub(crate) struct Watch(libc::pollfd);
+
+impl Watch {
+    /// Until there is something to read from it, or, if `sends`, until it takes something; `None` is passed over.
+    pub(crate) fn new(fd: Option<i32>, sends: bool) -> Self {
+        let events = if sends { libc::POLLIN | libc::POLLOUT } else { libc::POLLIN };
+        // A negative descriptor is passed over (poll(2)).
+        Watch(libc::pollfd { fd: fd.unwrap_or(-1), events, revents: 0 })
+    }
+
+    /// Whether it was what was waited for.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.0.revents != 0
+    }
 }
 
-/// Sleeps until `deadline` (nanoseconds of `CLOCK_MONOTONIC`; for ever if there is none), until a signal, or until
-/// there is at one of these descriptors what is waited for there: which of them.
-pub(crate) fn sleep_until(deadline: Option<u64>, inputs: [Option<(i32, Wait)>; 2]) -> [bool; 2] {
+/// Sleeps until `deadline` (nanoseconds of `CLOCK_MONOTONIC`; for ever if there is none), until a signal, or until one
+/// of `watches` is ready. Only two numbers of them are allowed ([`crate::filter`]).
+pub(crate) fn sleep_until(deadline: Option<u64>, watches: &mut [Watch]) {
     let timeout = deadline.map(|d| timespec(d.saturating_sub(now())));
     let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-    let mut polls = inputs.map(|input| match input {
-        // A negative descriptor is passed over (poll(2)).
-        None => libc::pollfd { fd: -1, events: 0, revents: 0 },
-        Some((fd, Wait::ForInput)) => libc::pollfd { fd, events: libc::POLLIN, revents: 0 },
-        Some((fd, Wait::ForBoth)) => libc::pollfd { fd, events: libc::POLLIN | libc::POLLOUT, revents: 0 },
-    });
-    // SAFETY: as many descriptors as are told, in a writable array, a valid or null timeout, no mask.
-    let ready = unsafe { libc::ppoll(polls.as_mut_ptr(), POLLED, timeout, ptr::null()) };
-    polls.map(|poll| ready > 0 && poll.revents != 0)
+    let (first, count) = (watches.as_mut_ptr().cast(), watches.len() as u64);
+    // SAFETY: a `Watch` is one descriptor to poll: as many as are told, in a writable array, a valid or null timeout, no mask.
+    let ready = unsafe { libc::ppoll(first, count, timeout, ptr::null()) };
+    if ready <= 0 {
+        watches.iter_mut().for_each(|watch| watch.0.revents = 0);
+    }
 }
 
-/// How many descriptors are polled at once, always.
+/// How many descriptors are polled at once, besides those of shared directories.
 pub(crate) const POLLED: u64 = 2;
 
 /// Whether reading from a descriptor would not block.
 pub(crate) fn is_readable(fd: i32) -> bool {
-    let [readable, _] = sleep_until(Some(0), [Some((fd, Wait::ForInput)), None]);
-    readable
+    let mut watches = [Watch::new(Some(fd), false), Watch::new(None, false)];
+    sleep_until(Some(0), &mut watches);
+    watches.iter().any(Watch::is_ready)
 }
 
 /// Reads from a descriptor once.
@@ -403,6 +410,26 @@ pub(crate) fn send(fd: i32, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: the slice is readable, and no address is given.
     let sent = unsafe { libc::sendto(fd, start, len, libc::MSG_DONTWAIT, ptr::null(), 0) };
     usize::try_from(sent).map_err(|_| Error::last_os_error())
+}
+
+/// Reads from a file once, at an offset.
+pub(crate) fn read_at(fd: i32, into: &mut [u8], offset: u64) -> io::Result<usize> {
+    // SAFETY: the slice is writable.
+    let len = unsafe { libc::pread64(fd, into.as_mut_ptr().cast(), into.len(), offset.cast_signed()) };
+    usize::try_from(len).map_err(|_| Error::last_os_error())
+}
+
+/// Writes to a file once, at an offset.
+pub(crate) fn write_at(fd: i32, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    // SAFETY: the slice is readable.
+    let written = unsafe { libc::pwrite64(fd, bytes.as_ptr().cast(), bytes.len(), offset.cast_signed()) };
+    usize::try_from(written).map_err(|_| Error::last_os_error())
+}
+
+/// Returns when what was written to a file will survive a power failure.
+pub(crate) fn synchronise(fd: i32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fdatasync(fd) })
 }
 
 /// Keeps all later allocations on the heap proper, so that the filter need not allow anonymous mappings.

@@ -12,6 +12,7 @@
 
 mod board;
 mod cache;
+mod disk;
 mod entry;
 mod filter;
 mod host;
@@ -43,6 +44,7 @@ use runu_sandbox::{guest_lockdown, seccomp};
 pub use tsc::Reading;
 
 use board::Board;
+use filter::Devices;
 use host::Timer;
 use layout::{CODE, DATA};
 use monitor::Monitor;
@@ -57,15 +59,24 @@ pub mod descriptor {
     pub const INITRD: i32 = 5;
     /// Where the report goes: JSON of [`runu_core::Report`], at most [`REPORT_MAX`] bytes.
     pub const REPORT: i32 = 6;
-    /// The first disk, if the plan has disks; the others follow.
+    /// The first disk's file, if the plan has disks; the others follow.
     pub const DISK: i32 = 7;
     /// The first shared directory's server, if the plan has shared directories; the others follow.
     pub const SHARE: i32 = 16;
+    /// How many shared directories there are at most.
+    pub const SHARES_MAX: u8 = 8;
     /// A socket through which the guest's frames go, if the plan has a network card. It is handed over at the start, so it
     /// comes last.
     pub const NETWORK: i32 = 24;
     /// Length of a report at most, in bytes: less than a pipe holds (pipe(7)), so that writing it never blocks.
     pub const REPORT_MAX: usize = 32 << 10;
+
+    /// The file of disk `index`, if a guest has so many.
+    #[must_use]
+    pub fn disk(index: usize) -> Option<i32> {
+        let number = i32::try_from(index).ok()?;
+        (index < runu_core::Disk::MOST).then_some(DISK + number)
+    }
 }
 
 /// Length of a plan at most, in bytes: a command line of 64 KiB and a few hundred segments.
@@ -76,7 +87,7 @@ const PLAN_MAX: u64 = 1 << 20;
 pub fn allowed_calls() -> BTreeSet<i64> {
     // Which descriptor and which timer the arguments are pinned to makes no difference here.
     let memory = std::io::stdin();
-    filter::with_rules(memory.as_fd(), descriptor::REPORT, Timer::none(), None, |rules| {
+    filter::with_rules(memory.as_fd(), descriptor::REPORT, Timer::none(), Devices::default(), |rules| {
         rules.iter().map(|rule| rule.call).collect()
     })
 }
@@ -110,6 +121,11 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     let kernel = unsafe { File::from_raw_fd(descriptor::KERNEL) };
     // SAFETY: as above; the plan says that there is one.
     let initrd = plan.initrd.map(|_| unsafe { File::from_raw_fd(descriptor::INITRD) });
+    let shares = plan.shares.len();
+    if shares > descriptor::SHARES_MAX.into() {
+        return Err(format!("the plan has {shares} shared directories"));
+    }
+    let share_numbers = (descriptor::SHARE..).take(shares);
     let entry = boot::load(&plan, &kernel, initrd.as_ref(), &memory).map_err(|error| error.to_string())?;
     phases.loaded = host::now();
 
@@ -118,23 +134,29 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     host::map_private(CODE, true).map_err(step("map memory for translated code"))?;
     let timer = Timer::new().map_err(step("create a timer"))?;
     host::handle_signals(entry::signal_handler()).map_err(step("handle signals"))?;
-    if plan.network.is_some() {
-        host::never_block(descriptor::NETWORK).map_err(step("listen to the network"))?;
-        host::interrupt_when_busy(board::NETWORK_PERIOD_NS).map_err(step("create a timer"))?;
+    let outside: Vec<i32> =
+        plan.network.map(|_| descriptor::NETWORK).into_iter().chain(share_numbers).collect();
+    for number in &outside {
+        host::never_block(*number).map_err(step("listen to what comes from outside"))?;
+    }
+    if !outside.is_empty() {
+        host::interrupt_when_busy(board::LOOK_PERIOD_NS).map_err(step("create a timer"))?;
     }
     host::load_data_segments();
     let memory_fd = memory.file().as_raw_fd();
-    let wire = plan.network.map(|card| card.wire);
-    let filter = filter::with_rules(memory.file(), descriptor::REPORT, timer, wire, seccomp::Filter::compile)
-        .map_err(|error| error.to_string())?;
+    let devices = Devices { network: plan.network.map(|card| card.wire), disks: &plan.disks, shares };
+    let filter =
+        filter::with_rules(memory.file(), descriptor::REPORT, timer, devices, seccomp::Filter::compile)
+            .map_err(|error| error.to_string())?;
     let context = host::new_context(cpu(&entry), registers(&entry));
     let host = Host::detect(tsc::frequency_khz(reading), host::has_fsgsbase());
-    let board = Board::new(memory, plan.boot, plan.network);
+    let board = Board::new(memory, &plan)?;
     let mut monitor = Monitor::new(context, board, host, timer, plan.code_memory);
 
     drop((kernel, initrd));
     let mut kept = vec![libc::STDIN_FILENO, libc::STDOUT_FILENO, descriptor::REPORT, memory_fd];
-    kept.extend(plan.network.map(|_| descriptor::NETWORK));
+    kept.extend(outside);
+    kept.extend((0..plan.disks.len()).filter_map(descriptor::disk));
     guest_lockdown(&kept).map_err(|error| error.to_string())?;
     host::confine_heap();
     filter.install().map_err(|error| error.to_string())?;

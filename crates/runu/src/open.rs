@@ -16,6 +16,9 @@ use runu_core::{Blame, Blamed, Bytes, Printable};
 /// image) from filling memory.
 const LARGEST: Bytes = Bytes::mib(1024);
 
+/// What a directory is found to be.
+pub(crate) const A_DIRECTORY: &str = "a directory";
+
 /// An open file and its size.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -82,9 +85,8 @@ impl Blamed for OpenError {
     fn blame(&self) -> Blame {
         match self {
             OpenError::Open { source, .. } => match source.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => {
-                    Blame::User
-                }
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Blame::User,
+                _ if is_forbidden(source) => Blame::User,
                 _ => Blame::Host,
             },
             OpenError::NotRegular { .. } => Blame::User,
@@ -102,7 +104,7 @@ impl Blamed for OpenError {
                 }
                 _ => return None,
             },
-            OpenError::NotRegular { found: "a directory", .. } => {
+            OpenError::NotRegular { found: A_DIRECTORY, .. } => {
                 "name the kernel inside it, in a kraft image unikraft/bin/kernel"
             }
             OpenError::NotRegular { .. } => "copy it to a regular file",
@@ -113,23 +115,51 @@ impl Blamed for OpenError {
     }
 }
 
+/// What is to be done with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It is read.
+    Read,
+    /// It is read and written.
+    ReadWrite,
+}
+
+/// Whether a file exists and may not be opened so.
+pub(crate) fn is_forbidden(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
 /// Opens the file at `path`, which is to be `what` ("kernel", "initrd"), for reading.
 pub(crate) fn open(path: &Path, what: &'static str) -> Result<Opened, OpenError> {
+    match open_as(path, what, Access::Read)? {
+        Opened { size, .. } if size > LARGEST => {
+            Err(OpenError::TooLarge { what, path: path.to_path_buf(), size })
+        }
+        opened => Ok(opened),
+    }
+}
+
+/// Opens the file at `path`, which is to be `what`, however large it is.
+pub(crate) fn open_as(path: &Path, what: &'static str, access: Access) -> Result<Opened, OpenError> {
     let name = || path.to_path_buf();
     // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever. Regular files ignore it.
     let file = OpenOptions::new()
         .read(true)
+        .write(access == Access::ReadWrite)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
-        .map_err(|source| OpenError::Open { what, path: name(), source })?;
+        .map_err(|source| match source.kind() {
+            // Only for writing is this found so early.
+            io::ErrorKind::IsADirectory => OpenError::NotRegular { what, path: name(), found: A_DIRECTORY },
+            _ => OpenError::Open { what, path: name(), source },
+        })?;
     let metadata = file.metadata().map_err(|source| OpenError::Read { what, path: name(), source })?;
     if !metadata.is_file() {
-        let found = if metadata.is_dir() { "a directory" } else { "a device, pipe or socket" };
+        let found = if metadata.is_dir() { A_DIRECTORY } else { "a device, pipe or socket" };
         return Err(OpenError::NotRegular { what, path: name(), found });
     }
     match Bytes(metadata.len()) {
         Bytes(0) => Err(OpenError::Empty { what, path: name() }),
-        size if size > LARGEST => Err(OpenError::TooLarge { what, path: name(), size }),
         size => Ok(Opened { file, size }),
     }
 }

@@ -1,7 +1,7 @@
 //! What guests are told of the cards of their machine.
 
 use runu_core::BootProtocol;
-use runu_guest::{Guest, Invocation, card_parameters, command_line, detect};
+use runu_guest::{Guest, Invocation, card_parameters, check_disks, command_line, detect};
 
 use crate::{
     elf_file::ElfFile,
@@ -45,4 +45,16 @@ fn kernel_that_searches_the_bus_is_told_of_none() {
     let searching = Guest { boot: Some(BootProtocol::Multiboot), ..told.clone() };
     assert_eq!(card_parameters(&told, 1).len(), 1);
     assert_eq!(card_parameters(&searching, 1), []);
+}
+
+#[test]
+fn kernel_without_a_driver_for_disks_is_told_from_one_that_has_it_or_does_not_say() {
+    let kernel = |libraries: &[&str]| detect(&unikraft_kernel("0.16.3", libraries).elf64()).expect("a guest");
+    let lack = |libraries: &[&str]| check_disks(&kernel(libraries)).err().map(|lack| lack.library);
+    assert_eq!(lack(&["libuklibparam"]), Some("libvirtio_blk"));
+    assert_eq!(lack(&["libvirtio_blk", "libvirtio_pci"]), Some("libvirtio_mmio"));
+    assert_eq!(lack(&["libvirtio_blk", "libvirtio_mmio"]), None);
+    let mut own = ElfFile::kernel();
+    own.section(".runu_guest", b"name=disk\0");
+    assert_eq!(check_disks(&detect(&own.elf64()).expect("a guest")), Ok(()));
 }

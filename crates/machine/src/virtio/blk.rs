@@ -97,7 +97,7 @@ impl<M: Medium> Disk<M> {
         let outcome = match kind {
             VIRTIO_BLK_T_IN => self.read(sector, &mut answer),
             VIRTIO_BLK_T_OUT => self.write(sector, &mut request),
-            VIRTIO_BLK_T_FLUSH => self.medium.flush().map_err(failed),
+            VIRTIO_BLK_T_FLUSH => self.flush(),
             VIRTIO_BLK_T_GET_ID => self.tell_name(&mut answer),
             _ => Err(VIRTIO_BLK_S_UNSUPP),
         };
@@ -141,7 +141,12 @@ impl<M: Medium> Disk<M> {
             self.medium.write(offset, piece).map_err(failed)?;
             offset += len as u64;
         }
-        if self.driver_flushes { Ok(()) } else { self.medium.flush().map_err(failed) }
+        if self.driver_flushes { Ok(()) } else { self.flush() }
+    }
+
+    /// What is never written need not be flushed, and may be what cannot.
+    fn flush(&mut self) -> Outcome {
+        if self.read_only { Ok(()) } else { self.medium.flush().map_err(failed) }
     }
 
     fn tell_name(&self, answer: &mut Writer<'_>) -> Outcome {

@@ -11,6 +11,7 @@ use runu_guest::{Invocation, Variable};
 
 use crate::{
     cli::RunFlags,
+    disk,
     failure::Failure,
     open,
     start::{self, Kernel, Life, Wishes},
@@ -22,6 +23,7 @@ pub(crate) fn run(flags: RunFlags, began: u64) -> Result<u8, Failure> {
     let (path, arguments) = split(flags.command);
     let path = Path::new(&path);
     let kernel = Kernel::open(path)?;
+    let disks = disk::open_all(&flags.disk)?;
     let initrd = flags.initrd.as_deref().map(|path| open::open(path, "initrd")).transpose()?;
     let wishes = Wishes {
         monitor: flags.monitor,
@@ -34,6 +36,8 @@ pub(crate) fn run(flags: RunFlags, began: u64) -> Result<u8, Failure> {
             initrd: initrd.is_some(),
         },
         initrd,
+        ports: flags.publish,
+        disks,
     };
     let life = start::start(kernel, wishes)?;
     if flags.debug {

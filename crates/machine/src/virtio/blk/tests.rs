@@ -252,6 +252,7 @@ fn disk_that_is_read_only_says_so_and_is_never_written() {
         assert!(*driver.wire.bytes.borrow() == before);
         assert_eq!(driver.read_sectors(0, 1), (OK, 513));
         assert_eq!(driver.ask(FLUSH, 0, None), (OK, 1));
+        assert_eq!(*driver.wire.flushes.borrow(), 0);
     }
 }
 

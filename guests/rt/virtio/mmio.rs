@@ -1,12 +1,11 @@
 //! Registers of version 2 in memory (§4.2), found on the command line.
 
-use super::{ACKNOWLEDGE, DRIVER, FEATURES_OK, feature};
-use rt::cmdline::{decimal, hexadecimal};
+use super::{ACKNOWLEDGE, DRIVER, FEATURES_OK, Kind, VERSION_1};
+use crate::cmdline::{decimal, hexadecimal};
 
-/// "virt", the version, and what a network card is (§4.2.2, §5).
+/// "virt" and the version (§4.2.2).
 const MAGIC: u32 = 0x7472_6976;
 const VERSION: u32 = 2;
-const NETWORK_CARD: u32 = 1;
 
 /// Registers (§4.2.2, table 4.1).
 mod register {
@@ -33,7 +32,7 @@ mod register {
 /// Where the first page table ends; there are no others (rt/entry.s).
 const MAPPED: u64 = 1 << 32;
 
-/// A card whose registers are in memory.
+/// A device whose registers are in memory.
 #[derive(Clone, Copy)]
 pub(super) struct Mmio {
     base: u64,
@@ -41,8 +40,9 @@ pub(super) struct Mmio {
 }
 
 impl Mmio {
-    /// The network card that is named as Linux names it, `SIZE@BASE:LINE[:ID]` (drivers/virtio/virtio_mmio.c), if it is one.
-    pub(super) fn named(text: &'static [u8]) -> Option<Self> {
+    /// The device that is named as Linux names it, `SIZE@BASE:LINE[:ID]` (drivers/virtio/virtio_mmio.c), if it is of this
+    /// kind.
+    pub(super) fn named(text: &'static [u8], kind: Kind) -> Option<Self> {
         let mut fields = text.split(|byte| matches!(byte, b'@' | b':')).skip(1);
         let (base, line) = (number(fields.next()?), number(fields.next()?));
         if base == 0 || base % 4 != 0 || base >= MAPPED - 0x1000 || line >= 16 {
@@ -50,7 +50,7 @@ impl Mmio {
         }
         let device = Self { base, line: line as u8 };
         let identity = [register::MAGIC, register::VERSION, register::DEVICE_ID].map(|it| device.read(it));
-        (identity == [MAGIC, VERSION, NETWORK_CARD]).then_some(device)
+        (identity == [MAGIC, VERSION, kind as u32]).then_some(device)
     }
 
     fn read(self, register: u64) -> u32 {
@@ -80,7 +80,7 @@ impl Mmio {
         }
         self.set_status(ACKNOWLEDGE | DRIVER | FEATURES_OK);
         let agreed = self.read(register::STATUS) & u32::from(FEATURES_OK) != 0;
-        (agreed && features & feature::VERSION_1 != 0).then_some(features)
+        (agreed && features & VERSION_1 != 0).then_some(features)
     }
 
     pub(super) fn config(self, offset: u16) -> u8 {

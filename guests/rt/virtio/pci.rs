@@ -1,6 +1,7 @@
 //! Legacy registers at I/O ports (§4.1.4.10), found on the PCI bus.
 
-use rt::port::{inb, inl, inw, outb, outl, outw};
+use super::Kind;
+use crate::port::{inb, inl, inw, outb, outl, outw};
 
 /// Ports of configuration mechanism #1 (PCI Local Bus Specification 3.0, §3.2.2.3.2).
 const ADDRESS: u16 = 0xcf8;
@@ -12,8 +13,8 @@ const BAR0: u8 = 0x10;
 const INTERRUPT_LINE: u8 = 0x3c;
 /// Answer at I/O ports, reach memory.
 const COMMAND_IO_AND_MASTER: u32 = 0b101;
-/// Red Hat's vendor number and the transitional network card's (§4.1.2).
-const NETWORK_CARD: u32 = 0x1000_1af4;
+/// Red Hat's vendor number (§4.1.2).
+const VENDOR: u32 = 0x1af4;
 
 /// Registers behind the base address.
 mod register {
@@ -28,7 +29,7 @@ mod register {
     pub(super) const CONFIG: u16 = 20;
 }
 
-/// A card on the PCI bus.
+/// A device on the PCI bus.
 #[derive(Clone, Copy)]
 pub(super) struct Pci {
     base: u16,
@@ -36,9 +37,14 @@ pub(super) struct Pci {
 }
 
 impl Pci {
-    /// The first network card on bus 0, as firmware has set it up.
-    pub(super) fn find() -> Option<Self> {
-        let slot = (0..32).find(|slot| read(*slot, IDENTITY) == NETWORK_CARD)?;
+    /// Device `number` of this kind on bus 0, as firmware has set it up.
+    pub(super) fn find(kind: Kind, number: usize) -> Option<Self> {
+        // Numbers of transitional devices (§4.1.2.1).
+        let device = match kind {
+            Kind::Network => 0x1000,
+            Kind::Disk => 0x1001,
+        };
+        let slot = (0..32).filter(|slot| read(*slot, IDENTITY) == device << 16 | VENDOR).nth(number)?;
         // The upper half is the status, whose bits are cleared by writing ones.
         write(slot, COMMAND, read(slot, COMMAND) & 0xffff | COMMAND_IO_AND_MASTER);
         let base = read(slot, BAR0);

@@ -3,15 +3,20 @@
 //! Nothing is copied: smoltcp reads a frame where the card wrote it and writes one where the card will read it. The card is
 //! told of new buffers by [`Card::flush`] only, once for many.
 
-use super::queue::{BUFFERS_MAX, FRAME_MAX, HEADER, LEGACY_HEADER, Memory, Queue, Writer};
-use super::{ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, Transport, feature};
+use crate::frames::{BUFFERS_MAX, FRAME_MAX, Frames, HEADER, LEGACY_HEADER, Memory, Writer};
 use rt::boot::Boot;
 use rt::cell::OneCpu;
+use rt::virtio::{Device, EVENT_IDX, Kind, RingMemory, VERSION_1};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 use smoltcp::wire::{
     EthernetFrame, EthernetProtocol, IpAddress, IpProtocol, Ipv4Packet, TcpPacket, UdpPacket,
 };
+
+/// Features (§5.1.3).
+const GUEST_CSUM: u64 = 1 << 1;
+const MTU_KNOWN: u64 = 1 << 3;
+const MAC: u64 = 1 << 5;
 
 /// Queues (§5.1.2).
 const RECEIVE: u16 = 0;
@@ -25,12 +30,12 @@ const CHECKSUM_VALID: u8 = 2;
 const MTU: u16 = 1500;
 const ETHERNET_HEADER: u16 = 14;
 
-static RECEIVE_MEMORY: OneCpu<Memory> = OneCpu::new(Memory::new());
-static TRANSMIT_MEMORY: OneCpu<Memory> = OneCpu::new(Memory::new());
+static RINGS: [OneCpu<RingMemory>; 2] = [const { OneCpu::new(RingMemory::new()) }; 2];
+static BUFFERS: [OneCpu<Memory>; 2] = [const { OneCpu::new(Memory::new()) }; 2];
 
 /// A network card.
 pub(crate) struct Card {
-    transport: Transport,
+    device: Device,
     receive: Receive,
     transmit: Transmit,
     mac: [u8; 6],
@@ -49,30 +54,23 @@ pub(crate) enum NoCard {
 impl Card {
     /// Sets up the first card of the machine. To be called once, with interrupts off.
     pub(crate) fn find(boot: &Boot) -> Result<Self, NoCard> {
-        let transport = Transport::find(boot).ok_or(NoCard::Missing)?;
-        transport.set_status(0);
-        transport.set_status(ACKNOWLEDGE);
-        transport.set_status(ACKNOWLEDGE | DRIVER);
-        let wanted = feature::GUEST_CSUM | feature::MTU | feature::MAC | feature::EVENT_IDX;
-        let features = transport.negotiate(wanted).ok_or(NoCard::Unwilling)?;
-        let has = |feature| features & feature != 0;
-        let config = |offset| transport.config(offset);
-        let modern = if has(feature::VERSION_1) { FEATURES_OK } else { 0 };
-        let header = if has(feature::VERSION_1) { HEADER } else { LEGACY_HEADER };
-        let queue = |number, memory, writer| {
-            let size = transport.queue_size(number);
-            let queue = Queue::new(memory, size, header, writer, has(feature::EVENT_IDX));
-            transport.place_queue(number, size, queue.parts());
-            queue
+        let mut device = Device::find(boot, Kind::Network, 0).ok_or(NoCard::Missing)?;
+        if !device.begin(GUEST_CSUM | MTU_KNOWN | MAC | EVENT_IDX) {
+            return Err(NoCard::Unwilling);
+        }
+        let header = if device.has(VERSION_1) { HEADER } else { LEGACY_HEADER };
+        let queue = |number: u16, writer| {
+            let index = usize::from(number);
+            Frames::new(&BUFFERS[index], device.queue(number, &RINGS[index]), header, writer)
         };
-        let receive = Receive { queue: queue(RECEIVE, &RECEIVE_MEMORY, Writer::Device), header };
-        let transmit = Transmit::new(queue(TRANSMIT, &TRANSMIT_MEMORY, Writer::Driver));
-        transport.listen();
-        transport.set_status(ACKNOWLEDGE | DRIVER | modern | DRIVER_OK);
+        let receive = Receive { queue: queue(RECEIVE, Writer::Device), header };
+        let transmit = Transmit::new(queue(TRANSMIT, Writer::Driver));
+        device.listen();
+        device.ready();
         // Without an address of its own it gets one that is locally administered.
-        let mac = if has(feature::MAC) { [0, 1, 2, 3, 4, 5].map(config) } else { [2, 0, 0, 0, 0, 1] };
-        let mtu = if has(feature::MTU) { u16::from_le_bytes([config(10), config(11)]) } else { MTU };
-        let mut card = Self { transport, receive, transmit, mac, mtu: mtu.min(MTU) };
+        let mac = if device.has(MAC) { device.config(0) } else { [2, 0, 0, 0, 0, 1] };
+        let mtu = if device.has(MTU_KNOWN) { u16::from_le_bytes(device.config(10)) } else { MTU };
+        let mut card = Self { device, receive, transmit, mac, mtu: mtu.min(MTU) };
         for buffer in 0..card.receive.queue.buffers() {
             card.receive.queue.offer(buffer);
         }
@@ -88,7 +86,7 @@ impl Card {
     pub(crate) fn flush(&mut self) {
         for (number, queue) in [(RECEIVE, &mut self.receive.queue), (TRANSMIT, &mut self.transmit.queue)] {
             if queue.publish() {
-                self.transport.notify(number);
+                self.device.notify(number);
             }
         }
     }
@@ -137,7 +135,7 @@ impl phy::Device for Card {
 
 /// Frames that have arrived.
 struct Receive {
-    queue: Queue,
+    queue: Frames,
     /// Length of the header.
     header: usize,
 }
@@ -189,14 +187,14 @@ fn checksum_is_right(frame: &[u8]) -> bool {
 
 /// Frames to be sent.
 struct Transmit {
-    queue: Queue,
+    queue: Frames,
     /// Buffers that are ours.
     free: [u16; BUFFERS_MAX],
     free_len: usize,
 }
 
 impl Transmit {
-    fn new(queue: Queue) -> Self {
+    fn new(queue: Frames) -> Self {
         let free = core::array::from_fn(|index| index as u16);
         let free_len = usize::from(queue.buffers());
         Self { queue, free, free_len }
