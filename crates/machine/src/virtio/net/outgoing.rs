@@ -20,16 +20,27 @@ const PSH: u8 = 0x08;
 /// The longest packet (RFC 791 §3.1).
 const PACKET_MAX: usize = 65_535;
 
+/// How many streams are told apart: a driver that serves many sends a little of each in turn.
+const STREAMS: usize = 8;
+
 /// Frames on their way to the wire.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    /// A header and a frame that is yet to be sent, and the length of both; none if that is zero.
-    waiting: Vec<u8>,
+    /// Frames that are yet to be sent, the first `count` of these, and room for others.
+    waiting: Vec<Waiting>,
+    count: usize,
+    /// Room for a header and the next frame.
+    next: Vec<u8>,
+}
+
+/// A frame that is yet to be sent.
+#[derive(Debug)]
+struct Waiting {
+    /// A header and the frame, and the length of both.
+    bytes: Vec<u8>,
     len: usize,
     /// What else is known of it, if it carries a segment to which another can be added.
     run: Option<Run>,
-    /// Room for the next.
-    next: Vec<u8>,
 }
 
 /// Segments that were put together.
@@ -57,13 +68,15 @@ struct Segment {
 
 impl Outgoing {
     pub(super) fn new() -> Self {
+        // Memory that no frame has come to is none.
         let room = || vec![0; Header::LEN + FRAME_MAX];
-        Outgoing { waiting: room(), len: 0, run: None, next: room() }
+        let waiting = (0..STREAMS).map(|_| Waiting { bytes: room(), len: 0, run: None }).collect();
+        Outgoing { waiting, count: 0, next: room() }
     }
 
     /// Forgets what is on its way.
     pub(super) fn clear(&mut self) {
-        (self.len, self.run) = (0, None);
+        self.count = 0;
     }
 
     /// Room for the next frame, of `len` bytes; `None` if none is so long.
@@ -71,52 +84,95 @@ impl Outgoing {
         self.next.get_mut(Header::LEN..)?.get_mut(..len)
     }
 
-    /// The next frame is in its room: it is added to the last one, or takes its place when that has been sent.
+    /// The next frame is in its room: it is added to others of its stream, or waits by itself.
     ///
     /// # Errors
-    /// The last one cannot be sent now. The next has to come again.
+    /// Those that wait cannot be sent now. The next has to come again.
     pub(super) fn put(&mut self, header: Header, len: usize, wire: &mut impl Wire) -> Result<(), WireError> {
+        let next = self.next.get(Header::LEN..Header::LEN + len).unwrap_or_default();
         let may_join = wire.offloads() && header.segments.is_none();
-        let segment = may_join.then(|| self.look(header, len)).flatten();
-        if let Some(segment) = segment
-            && self.add(segment, len).is_some()
-        {
+        let segment = may_join.then(|| look(header, next)).flatten();
+        let mut waiting = self.waiting.iter_mut().take(self.count);
+        let stream = segment.and_then(|segment| waiting.find(|waiting| waiting.is_of(segment, next)));
+        let is_new = stream.is_none();
+        if segment.zip(stream).is_some_and(|(segment, stream)| stream.add(segment, next).is_some()) {
             return Ok(());
         }
-        self.send(wire)?;
-        std::mem::swap(&mut self.waiting, &mut self.next);
-        self.len = Header::LEN + len;
-        self.waiting.iter_mut().zip(header.bytes()).for_each(|(to, from)| *to = from);
-        self.run = segment.and_then(|segment| Run::of(segment, self.waiting.get(Header::LEN..self.len)?));
-        Ok(())
+        // Within a stream the order stays, and what is of none goes behind all that were before it.
+        let has_room = segment.is_some() && is_new && self.count < self.waiting.len();
+        if !has_room {
+            self.send(wire)?;
+        }
+        if let Some(waiting) = self.waiting.get_mut(self.count) {
+            std::mem::swap(&mut waiting.bytes, &mut self.next);
+            waiting.begin(header, len, segment);
+            self.count += 1;
+        }
+        match segment {
+            Some(_) => Ok(()),
+            // It cannot be added to: if it cannot be sent now, it waits as others do.
+            None => self.send(wire).or(Ok(())),
+        }
     }
 
-    /// Sends what waits. A frame that is lost has been sent.
+    /// Sends all that wait. A frame that is lost has been sent.
     ///
     /// # Errors
-    /// It cannot be sent now.
+    /// Not all can be sent now.
     pub(super) fn send(&mut self, wire: &mut impl Wire) -> Result<(), WireError> {
-        if self.len == 0 {
-            return Ok(());
+        while let Some(first) = self.waiting.get_mut(..self.count).and_then(|waiting| waiting.first_mut()) {
+            first.send(wire)?;
+            if let Some(waiting) = self.waiting.get_mut(..self.count) {
+                waiting.rotate_left(1);
+            }
+            self.count -= 1;
         }
+        Ok(())
+    }
+}
+
+impl Waiting {
+    fn begin(&mut self, header: Header, len: usize, segment: Option<Segment>) {
+        self.len = Header::LEN + len;
+        self.bytes.iter_mut().zip(header.bytes()).for_each(|(to, from)| *to = from);
+        self.run = segment.and_then(|segment| Run::of(segment, self.frame()));
+    }
+
+    fn frame(&self) -> &[u8] {
+        self.bytes.get(Header::LEN..self.len).unwrap_or_default()
+    }
+
+    /// Whether a segment is of the same stream: addresses and ports.
+    fn is_of(&self, segment: Segment, next: &[u8]) -> bool {
+        let Segment { packet, is_ipv4, tcp, .. } = segment;
+        let addresses = if is_ipv4 { packet + 12..packet + 20 } else { packet + 8..packet + 40 };
+        let mut parts = [addresses, tcp..tcp + 4].into_iter();
+        self.run.is_some_and(|run| {
+            let own = run.segment;
+            (own.packet, own.is_ipv4, own.tcp) == (packet, is_ipv4, tcp)
+                && parts.all(|part| self.frame().get(part.clone()) == next.get(part))
+        })
+    }
+
+    /// Sends it, as one or apart.
+    fn send(&mut self, wire: &mut impl Wire) -> Result<(), WireError> {
         let run = self.run.filter(|run| run.pieces > 1);
         if let Some(run) = run {
             self.finish(run);
         }
-        let sent = wire.send(self.waiting.get(..self.len).unwrap_or_default());
+        let sent = wire.send(self.bytes.get(..self.len).unwrap_or_default());
         if sent == Err(WireError::Busy) {
             return sent;
         }
         if let (Err(WireError::Lost), Some(_)) = (sent, run) {
             self.send_apart(wire);
         }
-        self.clear();
         Ok(())
     }
 
     /// Whoever does not take many at once may take them one by one.
     fn send_apart(&self, wire: &mut impl Wire) -> Option<()> {
-        let (header, frame) = self.waiting.get(..self.len)?.split_first_chunk()?;
+        let (header, frame) = self.bytes.get(..self.len)?.split_first_chunk()?;
         let mut cut = Cut::new(Header::read(*header)?, frame)?;
         let mut piece = Vec::new();
         while let Some(header) = cut.next(frame, &mut piece) {
@@ -126,50 +182,25 @@ impl Outgoing {
         Some(())
     }
 
-    /// The next frame, if it carries a segment that can be put together with others.
-    fn look(&self, header: Header, len: usize) -> Option<Segment> {
-        let frame = self.next.get(Header::LEN..Header::LEN + len)?;
-        let (packet, kind) = offload::network_layer(frame)?;
-        let is_ipv4 = kind == offload::IPV4;
-        if !is_ipv4 && kind != offload::IPV6 {
-            return None;
-        }
-        let (headers, packet_len, protocol) = offload::ip(frame.get(packet..)?, is_ipv4)?;
-        let tcp = packet + headers;
-        let payload = tcp + usize::from(frame.get(tcp + 12)? >> 4) * 4;
-        let is_plain = protocol == offload::TCP
-            && packet + packet_len == len
-            && payload >= tcp + 20
-            && payload < len
-            && frame.get(tcp + FLAGS)? & !PSH == ACK;
-        let expected = match header.checksum {
-            Checksum::Missing { start, offset } => usize::from(start) == tcp && offset == CHECKSUM,
-            _ => true,
-        };
-        let segment = Segment { packet, is_ipv4, tcp, payload, checksum: header.checksum };
-        (is_plain && expected).then_some(segment)
-    }
-
-    /// Adds the next frame's payload to the waiting one, if it follows.
-    fn add(&mut self, segment: Segment, len: usize) -> Option<()> {
+    /// Adds the next frame's payload, if it follows.
+    fn add(&mut self, segment: Segment, next: &[u8]) -> Option<()> {
         let run = self.run.filter(|run| !run.closed)?;
-        let next = self.next.get(Header::LEN..Header::LEN + len)?;
-        let waiting = self.waiting.get(Header::LEN..self.len)?;
-        let added = len - segment.payload;
-        let fits = added <= run.size && waiting.len() - segment.packet + added <= PACKET_MAX;
-        if !fits || !follows(run, waiting, segment, next) {
+        let own = self.frame();
+        let added = next.len() - segment.payload;
+        let fits = added <= run.size && own.len() - segment.packet + added <= PACKET_MAX;
+        if !fits || !follows(run, own, segment, next) {
             return None;
         }
         // A segment that is not what was sent must not become one that is.
-        let first_is_right = run.pieces > 1 || is_right(run.segment, waiting);
+        let first_is_right = run.pieces > 1 || is_right(run.segment, own);
         if !first_is_right || !is_right(segment, next) {
             return None;
         }
         let pushes = next.get(segment.tcp + FLAGS)? & PSH;
         let payload = next.get(segment.payload..)?;
-        self.waiting.get_mut(self.len..self.len + added)?.copy_from_slice(payload);
+        self.bytes.get_mut(self.len..self.len + added)?.copy_from_slice(payload);
         self.len += added;
-        *self.waiting.get_mut(Header::LEN + segment.tcp + FLAGS)? |= pushes;
+        *self.bytes.get_mut(Header::LEN + segment.tcp + FLAGS)? |= pushes;
         self.run = Some(Run {
             pieces: run.pieces + 1,
             sequence: run.sequence.wrapping_add(u32::try_from(added).ok()?),
@@ -179,10 +210,10 @@ impl Outgoing {
         Some(())
     }
 
-    /// Says of the waiting frame what it has become.
+    /// Says of the frame what it has become.
     fn finish(&mut self, run: Run) -> Option<()> {
         let Segment { packet, is_ipv4, tcp, payload, .. } = run.segment;
-        let frame = self.waiting.get_mut(Header::LEN..self.len)?;
+        let frame = self.bytes.get_mut(Header::LEN..self.len)?;
         offload::finish_ip(frame.get_mut(packet..)?, is_ipv4, tcp - packet)?;
         offload::seed(frame.get_mut(packet..)?, is_ipv4, tcp - packet, offload::TCP)?;
         let segments = if is_ipv4 { Segments::Tcp4 } else { Segments::Tcp6 };
@@ -191,9 +222,32 @@ impl Outgoing {
             segments: Some((segments, u16::try_from(run.size).ok()?)),
             headers_len: u16::try_from(payload).ok()?,
         };
-        self.waiting.get_mut(..Header::LEN)?.copy_from_slice(&header.bytes());
+        self.bytes.get_mut(..Header::LEN)?.copy_from_slice(&header.bytes());
         Some(())
     }
+}
+
+/// What a frame carries, if it is a segment that can be put together with others.
+fn look(header: Header, frame: &[u8]) -> Option<Segment> {
+    let (packet, kind) = offload::network_layer(frame)?;
+    let is_ipv4 = kind == offload::IPV4;
+    if !is_ipv4 && kind != offload::IPV6 {
+        return None;
+    }
+    let (headers, packet_len, protocol) = offload::ip(frame.get(packet..)?, is_ipv4)?;
+    let tcp = packet + headers;
+    let payload = tcp + usize::from(frame.get(tcp + 12)? >> 4) * 4;
+    let is_plain = protocol == offload::TCP
+        && packet + packet_len == frame.len()
+        && payload >= tcp + 20
+        && payload < frame.len()
+        && frame.get(tcp + FLAGS)? & !PSH == ACK;
+    let expected = match header.checksum {
+        Checksum::Missing { start, offset } => usize::from(start) == tcp && offset == CHECKSUM,
+        _ => true,
+    };
+    let segment = Segment { packet, is_ipv4, tcp, payload, checksum: header.checksum };
+    (is_plain && expected).then_some(segment)
 }
 
 impl Run {
