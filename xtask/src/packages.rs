@@ -38,6 +38,7 @@ const NEEDS: &[Need] = &[
     Need { program: "iptables", package: "iptables", skipped_without: "Docker" },
     Need { program: "curl", package: "curl", skipped_without: "README.md for Docker, large uploads to a guest" },
     Need { program: "ip", package: "iproute2", skipped_without: "all engines" },
+    Need { program: "wrk", package: "wrk", skipped_without: "web servers in the benchmark" },
     Need { program: "busybox", package: "busybox-static", skipped_without: "all engines" },
 ];
 
