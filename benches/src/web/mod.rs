@@ -20,13 +20,12 @@ mod table;
 pub(crate) mod wires;
 
 use std::{
-    io::Write,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
-use crate::{arguments::Arguments, host, runu};
+use crate::{arguments::Arguments, host, runu, text};
 use load::Load;
 use rest::Rest;
 use site::Site;
@@ -58,8 +57,7 @@ const QUICK_TIMES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(
 /// Measures and prints. Whether all is well: with `--gate`, whether every target was met.
 pub(crate) fn compare(arguments: &Arguments) -> Result<bool, String> {
     if let Some(reason) = lacks() {
-        println!("SKIP web servers: {reason}");
-        return Ok(true);
+        return text::say(&format!("SKIP web servers: {reason}\n")).map(|()| true);
     }
     if !arguments.in_namespace {
         return again_in_a_namespace();
@@ -83,8 +81,8 @@ pub(crate) fn compare(arguments: &Arguments) -> Result<bool, String> {
             readings.extend((round > 0).then_some(reading.ok()));
         }
     }
-    let (text, met) = table::text(&sites, &readings, &failed);
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot print: {error}"))?;
+    let (told, met) = table::text(&sites, &readings, &failed);
+    text::say(&told)?;
     Ok(!arguments.gate || met)
 }
 
