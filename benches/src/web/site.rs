@@ -23,7 +23,7 @@ use crate::{
 /// How long a server may take to its first answer, and to its end.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Memory of the guest, in MiB, and what the container around it, or around the program, may hold.
+/// Memory of the guest under QEMU, in MiB, and what a container may hold, from which runu takes its guest's.
 const GUEST_MIB: u64 = 64;
 const CONTAINER_BYTES: u64 = 192 << 20;
 
