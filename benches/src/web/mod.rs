@@ -68,8 +68,8 @@ pub(crate) fn compare(arguments: &Arguments) -> Result<bool, String> {
     if let Some(seconds) = arguments.soak {
         return soak::soak(&sites, Duration::from_secs(seconds));
     }
-    let (rounds, [load, rest]) =
-        if arguments.quick { (QUICK_ROUNDS, QUICK_TIMES) } else { (arguments.rounds_or(ROUNDS), TIMES) };
+    let (rounds, [load, rest]) = if arguments.quick { (QUICK_ROUNDS, QUICK_TIMES) } else { (ROUNDS, TIMES) };
+    let rounds = arguments.rounds_or(rounds);
     let mut readings: Vec<Vec<Option<Reading>>> = sites.iter().map(|_| Vec::new()).collect();
     let mut failed = skipped;
     for round in 0..=rounds {
@@ -101,11 +101,11 @@ pub(crate) fn missing(tools: &[&str]) -> Option<String> {
 }
 
 /// Runs this program once more where no other interfaces, routes and rules are in the way. All that is made there goes with
-/// its last process.
+/// its last process. It comes before whatever else wants to run: a load that does not get its processor measures that.
 pub(crate) fn again_in_a_namespace() -> Result<bool, String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let status = Command::new("unshare")
-        .args(["--net", "--", "taskset", "--cpu-list", "0"])
+        .args(["--net", "--", "nice", "-n", "-20", "taskset", "--cpu-list", "0"])
         .arg(program)
         .args(std::env::args_os().skip(1))
         .arg("--in-namespace")

@@ -27,6 +27,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 const GUEST_MIB: u64 = 64;
 const CONTAINER_BYTES: u64 = 192 << 20;
 
+/// The most that a group can have (cgroup-v1 `cpu.shares`): nobody else's turn comes before.
+const SHARES: u64 = 262_144;
+
 /// A contender.
 #[derive(Debug)]
 pub(super) struct Site {
@@ -283,7 +286,7 @@ fn config(id: &str, program: &str, namespace: &Path) -> Value {
         "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
         "linux": {
             "cgroupsPath": format!("/{id}"),
-            "resources": { "memory": { "limit": CONTAINER_BYTES } },
+            "resources": { "memory": { "limit": CONTAINER_BYTES }, "cpu": { "shares": SHARES } },
             "namespaces": namespaces,
         },
     })
