@@ -80,12 +80,10 @@ const HEADS: [&str; 5] =
 /// Measures and prints; nothing is promised.
 pub(crate) fn compare(arguments: &Arguments) -> Result<bool, String> {
     if let Some(reason) = missing(&["ip", "tc", "unshare", "nsenter", "taskset"]) {
-        println!("SKIP wires: {reason}");
-        return Ok(true);
+        return text::say(&format!("SKIP wires: {reason}\n")).map(|()| true);
     }
     if !wires::has_tap() {
-        println!("SKIP wires: there is no /dev/net/tun");
-        return Ok(true);
+        return text::say("SKIP wires: there is no /dev/net/tun\n").map(|()| true);
     }
     if !arguments.in_namespace {
         return again_in_a_namespace();
@@ -114,10 +112,9 @@ pub(crate) fn compare(arguments: &Arguments) -> Result<bool, String> {
         }
         table.rows.push(row);
     }
-    let mut text = format!("{rounds} rounds of {FRAMES} frames of {PAYLOAD} bytes; medians\n\n");
-    table.print(&mut text);
-    print!("{text}");
-    Ok(true)
+    let mut told = format!("{rounds} rounds of {FRAMES} frames of {PAYLOAD} bytes; medians\n\n");
+    table.print(&mut told);
+    text::say(&told).map(|()| true)
 }
 
 fn io(error: impl std::fmt::Display) -> String {

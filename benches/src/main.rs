@@ -31,7 +31,7 @@ mod web;
 #[path = "../../guests/bench/work.rs"]
 mod work;
 
-use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 
@@ -94,14 +94,14 @@ fn compare(arguments: &Arguments) -> Result<bool, String> {
         report.skipped.extend(skipped.into_iter().map(|(name, reason)| report::Skipped { name, reason }));
     }
 
-    let text = if arguments.json {
+    let told = if arguments.json {
         let json =
             serde_json::to_string_pretty(&report).map_err(|error| format!("cannot write JSON: {error}"))?;
         format!("{json}\n")
     } else {
         text::text(&report)
     };
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot print: {error}"))?;
+    text::say(&told)?;
     Ok(!arguments.gate || report.targets.iter().all(|target| target.met))
 }
 

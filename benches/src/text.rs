@@ -1,6 +1,6 @@
 //! The report for people: tables of plain text.
 
-use std::fmt::Write;
+use std::{fmt::Write as _, io::Write as _};
 
 use crate::{
     report::{Report, Start},
@@ -38,6 +38,11 @@ impl Table {
         }
         text.push('\n');
     }
+}
+
+/// Prints.
+pub(crate) fn say(text: &str) -> Result<(), String> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot print: {error}"))
 }
 
 /// All of it.

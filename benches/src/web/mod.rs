@@ -20,13 +20,12 @@ mod table;
 pub(crate) mod wires;
 
 use std::{
-    io::Write,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
-use crate::{arguments::Arguments, host, runu};
+use crate::{arguments::Arguments, host, runu, text};
 use load::Load;
 use rest::Rest;
 use site::Site;
@@ -58,8 +57,7 @@ const QUICK_TIMES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(
 /// Measures and prints. Whether all is well: with `--gate`, whether every target was met.
 pub(crate) fn compare(arguments: &Arguments) -> Result<bool, String> {
     if let Some(reason) = lacks() {
-        println!("SKIP web servers: {reason}");
-        return Ok(true);
+        return text::say(&format!("SKIP web servers: {reason}\n")).map(|()| true);
     }
     if !arguments.in_namespace {
         return again_in_a_namespace();
@@ -70,8 +68,8 @@ pub(crate) fn compare(arguments: &Arguments) -> Result<bool, String> {
     if let Some(seconds) = arguments.soak {
         return soak::soak(&sites, Duration::from_secs(seconds));
     }
-    let (rounds, [load, rest]) =
-        if arguments.quick { (QUICK_ROUNDS, QUICK_TIMES) } else { (arguments.rounds_or(ROUNDS), TIMES) };
+    let (rounds, [load, rest]) = if arguments.quick { (QUICK_ROUNDS, QUICK_TIMES) } else { (ROUNDS, TIMES) };
+    let rounds = arguments.rounds_or(rounds);
     let mut readings: Vec<Vec<Option<Reading>>> = sites.iter().map(|_| Vec::new()).collect();
     let mut failed = skipped;
     for round in 0..=rounds {
@@ -83,8 +81,8 @@ pub(crate) fn compare(arguments: &Arguments) -> Result<bool, String> {
             readings.extend((round > 0).then_some(reading.ok()));
         }
     }
-    let (text, met) = table::text(&sites, &readings, &failed);
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot print: {error}"))?;
+    let (told, met) = table::text(&sites, &readings, &failed);
+    text::say(&told)?;
     Ok(!arguments.gate || met)
 }
 
@@ -103,11 +101,11 @@ pub(crate) fn missing(tools: &[&str]) -> Option<String> {
 }
 
 /// Runs this program once more where no other interfaces, routes and rules are in the way. All that is made there goes with
-/// its last process.
+/// its last process. It comes before whatever else wants to run: a load that does not get its processor measures that.
 pub(crate) fn again_in_a_namespace() -> Result<bool, String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let status = Command::new("unshare")
-        .args(["--net", "--", "taskset", "--cpu-list", "0"])
+        .args(["--net", "--", "nice", "-n", "-20", "taskset", "--cpu-list", "0"])
         .arg(program)
         .args(std::env::args_os().skip(1))
         .arg("--in-namespace")

@@ -67,7 +67,6 @@ pub(crate) fn serve() -> io::Result<()> {
     let mut site = Site { big: (0..=250).cycle().take(BIG_LEN).collect(), requests: 0 };
     let mut connections = BTreeMap::new();
     let mut next = 0;
-    println!("listening on {ADDRESS}");
     let mut events = Vec::with_capacity(64);
     loop {
         events.clear();

@@ -23,9 +23,12 @@ use crate::{
 /// How long a server may take to its first answer, and to its end.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Memory of the guest, in MiB, and what the container around it, or around the program, may hold.
+/// Memory of the guest under QEMU, in MiB, and what a container may hold, from which runu takes its guest's.
 const GUEST_MIB: u64 = 64;
 const CONTAINER_BYTES: u64 = 192 << 20;
+
+/// The most that a group can have (cgroup-v1 `cpu.shares`): nobody else's turn comes before.
+const SHARES: u64 = 262_144;
 
 /// A contender.
 #[derive(Debug)]
@@ -283,7 +286,7 @@ fn config(id: &str, program: &str, namespace: &Path) -> Value {
         "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
         "linux": {
             "cgroupsPath": format!("/{id}"),
-            "resources": { "memory": { "limit": CONTAINER_BYTES } },
+            "resources": { "memory": { "limit": CONTAINER_BYTES }, "cpu": { "shares": SHARES } },
             "namespaces": namespaces,
         },
     })

@@ -6,6 +6,7 @@ use super::{
     load, rest,
     site::{Role, Site},
 };
+use crate::text;
 
 /// How the time is cut: the first piece warms up, the second is what the others are compared with.
 const PIECES: u32 = 8;
@@ -18,7 +19,7 @@ const RATE_SLACK: f64 = 0.5;
 pub(super) fn soak(sites: &[Site], time: Duration) -> Result<bool, String> {
     let mut steady = true;
     for site in sites.iter().filter(|site| site.role == Role::Guest) {
-        println!("{}: {} s", site.name, time.as_secs());
+        text::say(&format!("{}: {} s\n", site.name, time.as_secs()))?;
         steady &= hold(site, time / PIECES)?;
     }
     Ok(steady)
@@ -34,13 +35,13 @@ fn hold(site: &Site, piece: Duration) -> Result<bool, String> {
         let large = load::load(site.address(), "/big", 4, piece / 4)?;
         let rest = rest::rest(&running, Duration::from_secs(1))?;
         requests += small.requests + large.requests;
-        println!(
-            "  {:>6.0} s  {:>9.0} requests/s  {:>6.0} KiB of PSS  {:>3} descriptors",
+        text::say(&format!(
+            "  {:>6.0} s  {:>9.0} requests/s  {:>6.0} KiB of PSS  {:>3} descriptors\n",
             began.elapsed().as_secs_f64(),
             small.requests_per_s,
             rest.memory_kib,
             rest.descriptors
-        );
+        ))?;
         if number == 0 {
             continue;
         }
@@ -51,8 +52,8 @@ fn hold(site: &Site, piece: Duration) -> Result<bool, String> {
             && small.requests_per_s >= rate * RATE_SLACK;
     }
     if let Some(traps) = running.end()? {
-        println!("  {:.2} traps a request, {requests:.0} requests", traps / requests);
+        text::say(&format!("  {:.2} traps a request, {requests:.0} requests\n", traps / requests))?;
     }
-    println!("  {}", if steady { "steady" } else { "GROWS" });
+    text::say(if steady { "  steady\n" } else { "  GROWS\n" })?;
     Ok(steady)
 }
