@@ -8,8 +8,10 @@
 mod support;
 
 mod client;
+mod demo;
 mod lonely;
 mod publish;
+mod real;
 mod server;
 mod site;
 

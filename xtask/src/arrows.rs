@@ -35,7 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // The embedded guests are bytes, benchmark and chores are not part of the product: they stand beside the tower.
     ("runu-guests", &[]),
     ("runu-guest-stack", &[]),
-    ("runu-bench", &["runu-guests"]),
+    ("runu-bench", &["runu-guests", "runu-sandbox"]),
     ("xtask", &[]),
 ];
 

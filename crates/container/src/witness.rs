@@ -72,6 +72,8 @@ pub struct Conclusion {
     pub status: u8,
     /// How the guest ended, in a few words.
     pub summary: String,
+    /// How often the monitor stepped in while the guest ran, if it counted that.
+    pub traps: Option<u64>,
     /// What to tell on standard error, if the end is an error; safe to print.
     pub complaint: Vec<String>,
 }
@@ -88,6 +90,9 @@ pub(crate) enum Event {
         status: u8,
         /// How, in a few words.
         summary: String,
+        /// How often the monitor stepped in before.
+        #[serde(default)]
+        traps: Option<u64>,
     },
 }
 
@@ -174,8 +179,9 @@ impl Witness for Chronicle<'_> {
             }
             how => how,
         };
-        let Conclusion { status, summary, complaint } = (self.launch.conclude)(how, &report, &self.kernel);
-        self.write(&Event::Ended { status, summary });
+        let Conclusion { status, summary, traps, complaint } =
+            (self.launch.conclude)(how, &report, &self.kernel);
+        self.write(&Event::Ended { status, summary, traps });
         let text: String = complaint.iter().map(|line| format!("{line}\n")).collect();
         let _ = std::io::stderr().write_all(text.as_bytes());
         status
@@ -188,7 +194,7 @@ mod tests {
 
     #[test]
     fn event_written_is_read_back_and_half_a_line_is_none() {
-        let ended = Event::Ended { status: 3, summary: "exit code 3".into() };
+        let ended = Event::Ended { status: 3, summary: "exit code 3".into(), traps: Some(7) };
         let text = format!("{}\n{}\n{{\"ended\":", "\"started\"", serde_json::to_string(&ended).unwrap());
         assert_eq!(events(&text), [Event::Started, ended]);
     }

@@ -40,7 +40,7 @@ pub(crate) enum Verb {
     Run(RunFlags),
     /// Tell what a kernel file is, what it understands and what can run it
     Inspect(InspectFlags),
-    /// Run the built-in unikernel and tell what happened
+    /// Run a built-in unikernel and tell what happened
     Demo(DemoFlags),
     /// Make a container engine know this program as its runtime `runu`
     Install(InstallFlags),
@@ -480,6 +480,10 @@ pub(crate) struct InspectFlags {
 /// Flags of `runu demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoFlags {
+    /// Which unikernel
+    #[arg(value_enum, default_value_t = DemoGuest::Hello, value_name = "GUEST")]
+    pub(crate) guest: DemoGuest,
+
     /// Which of the two kinds of kernel to run
     #[arg(long, value_enum, default_value_t = DemoKind::Multiboot, value_name = "KIND")]
     pub(crate) kind: DemoKind,
@@ -517,6 +521,15 @@ pub(crate) enum MonitorChoice {
     Auto,
     /// A sandboxed process without a VM
     Process,
+}
+
+/// The unikernels of `runu demo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DemoGuest {
+    /// Says hello and ends
+    Hello,
+    /// Serves a page until it is ended; needs passt(1)
+    Http,
 }
 
 /// What `--kind` takes.

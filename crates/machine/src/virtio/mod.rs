@@ -5,17 +5,18 @@
 //! mmio.rs, pci.rs   registers, as a driver finds them: two transports
 //! function.rs       what both are about: features, status, queues, the interrupt
 //! ring.rs, dma.rs   one queue while it is served; guest memory as devices reach it
-//! net.rs, blk.rs, ninep.rs   devices: what their queues mean
+//! net.rs, blk.rs, ninep.rs, console.rs, rng.rs   devices: what their queues mean
 //! ```
 //!
 //! Architecture invariant: a device sees its queues and an end of something outside ([`Wire`], [`Medium`],
-//! [`Channel`]). It knows no transport, no port, no descriptor and no clock, so it is tested by a driver without any guest.
+//! [`Channel`], [`Keyboard`], [`Entropy`]). It knows no transport, no port, no descriptor and no clock, so it is tested by a driver without any guest.
 //!
 //! A driver that breaks the rules breaks its device: the device says so (§2.1.1, `DEVICE_NEEDS_RESET`) and does nothing
 //! more until it is reset.
 
 mod blk;
 mod cards;
+mod console;
 mod dma;
 mod function;
 mod mmio;
@@ -23,11 +24,13 @@ mod net;
 mod ninep;
 mod pci;
 mod ring;
+mod rng;
 
 use std::fmt::Debug;
 
 pub use blk::{Disk, Medium, MediumError, SECTOR};
 pub use cards::Cards;
+pub use console::{Keyboard, Terminal};
 pub(crate) use dma::Dma;
 pub(crate) use function::Function;
 pub(crate) use mmio::Mmio;
@@ -35,6 +38,7 @@ pub use net::{FRAME_MAX, HEADER_LEN, Mac, Net, Wire, WireError};
 pub use ninep::{Channel, ChannelError, NineP};
 pub(crate) use pci::Pci;
 use ring::Ring;
+pub use rng::{Entropy, Rng};
 
 #[cfg(test)]
 mod harness;
@@ -48,6 +52,10 @@ pub(crate) enum Kind {
     Net = 1,
     /// Disk.
     Disk = 2,
+    /// Console.
+    Console = 3,
+    /// Source of random bytes.
+    Entropy = 4,
     /// Directory of a 9P server.
     NineP = 9,
 }

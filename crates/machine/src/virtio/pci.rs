@@ -45,6 +45,8 @@ impl Pci {
         let (number, class): (u16, [u8; 2]) = match device.kind() {
             Kind::Net => (0x1000, [0x00, 0x02]),
             Kind::Disk => (0x1001, [0x00, 0x01]),
+            Kind::Console => (0x1003, [0x80, 0x07]),
+            Kind::Entropy => (0x1005, [0x00, 0xff]),
             Kind::NineP => (0x1009, [0x00, 0x02]),
         };
         let mut header = [0; 64];

@@ -49,6 +49,7 @@ fn conclude(how: How, report: &[u8], kernel: &File) -> Conclusion {
     Conclusion {
         status: verdict.exit_status(),
         summary: verdict.summary(),
+        traps: report.map(|report| report.counters.exits + report.counters.signals),
         complaint: complaint.iter().map(|line| Printable(line.as_bytes()).to_string()).collect(),
     }
 }
