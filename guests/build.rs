@@ -38,6 +38,7 @@ const GUESTS: &[&str] = &[
     "random",
     "http",
     "disk",
+    "share",
     "fill",
     "loader",
 ];

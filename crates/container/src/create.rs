@@ -205,7 +205,7 @@ impl Making<'_> {
         ];
         descriptors.extend(files.initrd.map(|file| (OwnedFd::from(file), numbers.initrd)));
         let has_volumes = !files.volumes.is_empty();
-        let served = Served::new(files.volumes, self.launch)
+        let served = Served::new(files.volumes, &self.launch.files, numbers.share)
             .map_err(|errno| channel("volumes' sockets")(errno.into()))?;
         descriptors.extend(served.guests);
         let companion = has_volumes.then(|| Companion {

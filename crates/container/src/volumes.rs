@@ -10,7 +10,7 @@ use std::{
         fd::{OwnedFd, RawFd},
         unix::ffi::OsStrExt,
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use oci_spec::runtime::{Mount, Process};
@@ -23,7 +23,7 @@ use rustix::{
 };
 
 use crate::{
-    Bundle, ContainerError, Launch,
+    Bundle, ContainerError, FileServer,
     initrd::{self, Initrd, InitrdError},
     mounts::is_ignored,
 };
@@ -55,18 +55,18 @@ pub(crate) struct OpenVolume {
 /// One of its mounts is something else, or is to be where no guest could be told of it.
 pub(crate) fn volumes(bundle: &Bundle) -> Result<Vec<Volume>, ContainerError> {
     let mounts = bundle.spec.mounts().iter().flatten().filter(|mount| !is_ignored(mount));
-    let volumes: Vec<Volume> = mounts.map(|mount| volume(bundle, mount)).collect::<Result<_, _>>()?;
+    let volumes: Vec<Volume> = mounts.map(|mount| volume(&bundle.path, mount)).collect::<Result<_, _>>()?;
     match volumes.get(MOST) {
         None => Ok(volumes),
         Some(volume) => Err(refused(volume, "there can be eight volumes at most")),
     }
 }
 
-fn volume(bundle: &Bundle, mount: &Mount) -> Result<Volume, ContainerError> {
+fn volume(bundle: &Path, mount: &Mount) -> Result<Volume, ContainerError> {
     let options = mount.options().as_deref().unwrap_or_default();
     let has = |name: &str| options.iter().any(|option| option == name);
     let volume = Volume {
-        source: bundle.path.join(mount.source().clone().unwrap_or_default()),
+        source: bundle.join(mount.source().clone().unwrap_or_default()),
         destination: mount.destination().clone(),
         // The last one counts (mount(8)).
         read_only: options.iter().rev().find(|option| ["ro", "rw"].contains(&option.as_str()))
@@ -200,14 +200,13 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Connects both.
+    /// Connects both; the guest's process has its first socket at `first`.
     ///
     /// # Errors
     /// There are no descriptors left.
-    pub(crate) fn new(volumes: Vec<OpenVolume>, launch: &Launch<'_>) -> Result<Self, Errno> {
-        let files = &launch.files;
+    pub(crate) fn new(volumes: Vec<OpenVolume>, files: &FileServer, first: RawFd) -> Result<Self, Errno> {
         let mut served = Served { argv: vec![files.name], theirs: Vec::new(), guests: Vec::new() };
-        let (mut their_next, guests_numbers) = (files.first, launch.numbers.share..);
+        let (mut their_next, guests_numbers) = (files.first, first..);
         for (OpenVolume { directory, read_only, .. }, guests_number) in
             volumes.into_iter().zip(guests_numbers)
         {
@@ -242,5 +241,81 @@ pub(crate) fn account(process: &Process) -> Account {
         gid: user.gid(),
         groups: user.additional_gids().clone().unwrap_or_default(),
         capabilities: OF_FILES.iter().filter(|(capability, _)| has(capability)).map(|(_, n)| *n).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn volume_of(mount: Value) -> Result<Volume, ContainerError> {
+        let mount: Mount = serde_json::from_value(mount).unwrap();
+        volume(Path::new("/bundle"), &mount)
+    }
+
+    fn bound(options: &[&str]) -> Result<Volume, ContainerError> {
+        volume_of(json!({ "destination": "/data", "type": "bind", "source": "/srv", "options": options }))
+    }
+
+    fn guest(name: &str) -> Guest {
+        let path = runu_guests::Guest::named(name).unwrap().linux64_path();
+        runu_guest::detect(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn last_word_on_access_counts() {
+        assert!(!bound(&["rbind"]).unwrap().read_only);
+        assert!(bound(&["rbind", "rw", "ro"]).unwrap().read_only);
+        assert!(!bound(&["ro", "bind", "rw"]).unwrap().read_only);
+    }
+
+    #[test]
+    fn mounts_below_come_along_only_if_asked_for() {
+        assert!(bound(&["rbind"]).unwrap().whole && !bound(&["bind"]).unwrap().whole);
+    }
+
+    #[test]
+    fn source_is_found_from_the_bundle() {
+        let volume = volume_of(json!({ "destination": "/data", "source": "../srv", "options": ["bind"] }));
+        assert_eq!(volume.unwrap().source, Path::new("/bundle/../srv"));
+    }
+
+    #[test]
+    fn what_is_no_directory_at_a_place_that_can_be_told_is_refused() {
+        for mount in [
+            json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs" }),
+            json!({ "destination": "/a:b", "type": "bind", "source": "/srv" }),
+            json!({ "destination": "/a/../b", "type": "bind", "source": "/srv" }),
+            json!({ "destination": "/", "type": "bind", "source": "/srv" }),
+            json!({ "destination": "/data", "type": "bind", "source": "/srv", "options": ["idmap"] }),
+        ] {
+            assert!(volume_of(mount.clone()).is_err(), "{mount}");
+        }
+    }
+
+    #[test]
+    fn guest_that_shares_is_told_of_each_and_another_gets_none() {
+        let volumes = [bound(&["rbind"]).unwrap(), bound(&["rbind", "ro"]).unwrap()];
+        let Way::Shared(shared) = way(&guest("share"), &volumes).unwrap() else {
+            panic!("it shares");
+        };
+        let tags: Vec<&str> = shared.iter().map(|shared| shared.tag.as_str()).collect();
+        assert_eq!(tags, ["fs0", "fs1"]);
+        let refused = way(&guest("hello"), &volumes);
+        assert!(matches!(refused, Err(ContainerError::NoVolume { if_read_only: false, .. })));
+        assert_eq!(way(&guest("hello"), &[]).unwrap().shared(), []);
+    }
+
+    #[test]
+    fn server_and_guest_are_given_their_ends_in_order() {
+        let directory = || OwnedFd::from(File::open("/").unwrap());
+        let open = |read_only| OpenVolume { destination: "/data".into(), directory: directory(), read_only };
+        let files = FileServer { name: c"files", read_write: c"rw", read_only: c"ro", first: 3 };
+        let served = Served::new(vec![open(false), open(true)], &files, 16).unwrap();
+        assert_eq!(served.argv, [c"files", c"rw", c"ro"]);
+        let numbers = |given: &[(OwnedFd, RawFd)]| given.iter().map(|(_, n)| *n).collect::<Vec<_>>();
+        assert_eq!((numbers(&served.theirs), numbers(&served.guests)), (vec![3, 4, 5, 6], vec![16, 17]));
     }
 }
