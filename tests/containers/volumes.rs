@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
 };
 
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
 use crate::container::Container;
@@ -103,6 +104,19 @@ fn process_that_serves_volumes_sees_nothing_else_and_may_do_nothing_else() {
     assert_eq!(fs::read_dir(server.path("fd")).unwrap().count(), 5);
     container.done(&["start"]);
     container.wait();
+}
+
+#[test]
+fn guest_whose_volumes_are_no_longer_served_ends_instead_of_waiting_for_them() {
+    let change = |config: &mut Value| with_volume(config, "volume", "rw", 0);
+    let Some(container) = Container::new("share", change) else { return };
+    fill(&container, 0);
+    container.create();
+    let companion = Pid::from_raw(container.companion().0).unwrap();
+    rustix::process::kill_process(companion, Signal::KILL).unwrap();
+    container.done(&["start"]);
+    container.wait();
+    assert!(!container.console().contains(" 0 failed"), "{}", container.console());
 }
 
 #[test]
