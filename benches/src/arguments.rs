@@ -40,6 +40,26 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TEXT")]
     pub(crate) only: Option<String>,
 
+    /// Compare web servers instead of starts: under load and at rest
+    #[arg(long)]
+    pub(crate) web: bool,
+
+    /// Hold a web server of runu's under load for so long instead, and see that it does not grow
+    #[arg(long, value_name = "SECONDS", requires = "web")]
+    pub(crate) soak: Option<u64>,
+
+    /// Compare what frames can go through, instead of starts
+    #[arg(long, conflicts_with = "web")]
+    pub(crate) wires: bool,
+
+    /// This is the other call of this program, in a network namespace of its own
+    #[arg(long, hide = true)]
+    pub(crate) in_namespace: bool,
+
+    /// Be the web server that runu's guests are compared with
+    #[arg(long, hide = true)]
+    pub(crate) server: bool,
+
     /// Measure what standard input names, for a parent in another mount namespace
     #[arg(long, hide = true)]
     pub(crate) serve: bool,
@@ -48,6 +68,11 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// How many rounds are counted: at least one.
     pub(crate) fn rounds(&self) -> usize {
-        self.runs.unwrap_or(if self.quick { QUICK_ROUNDS } else { ROUNDS }).max(1)
+        self.rounds_or(if self.quick { QUICK_ROUNDS } else { ROUNDS })
+    }
+
+    /// The same, where so many are usual.
+    pub(crate) fn rounds_or(&self, usual: usize) -> usize {
+        self.runs.unwrap_or(usual).max(1)
     }
 }

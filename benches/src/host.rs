@@ -4,7 +4,6 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Command,
-    thread,
 };
 
 use serde::Serialize;
@@ -34,7 +33,7 @@ impl Host {
         let tools = ["runc", "crun", "qemu-system-x86_64"].into_iter().filter_map(version).collect();
         Host {
             processor,
-            processors: thread::available_parallelism().map_or(1, usize::from),
+            processors: cpuinfo.lines().filter(|line| line.starts_with("processor")).count(),
             kernel: first_word("/proc/sys/kernel/osrelease"),
             tools,
             load: first_word("/proc/loadavg"),

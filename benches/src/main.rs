@@ -13,6 +13,7 @@ mod container;
 mod contender;
 mod docker;
 mod elsewhere;
+mod frames;
 mod host;
 mod instructions;
 mod life;
@@ -26,6 +27,7 @@ mod runu;
 mod statistics;
 mod targets;
 mod text;
+mod web;
 #[path = "../../guests/bench/work.rs"]
 mod work;
 
@@ -40,7 +42,17 @@ const INSTRUCTION_ROUNDS: usize = 5;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let result = if arguments.serve { elsewhere::serve().map(|()| true) } else { compare(&arguments) };
+    let result = if arguments.serve {
+        elsewhere::serve().map(|()| true)
+    } else if arguments.server {
+        web::server::serve().map(|()| true).map_err(|error| format!("cannot serve: {error}"))
+    } else if arguments.web {
+        web::compare(&arguments)
+    } else if arguments.wires {
+        frames::compare(&arguments)
+    } else {
+        compare(&arguments)
+    };
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -79,9 +79,9 @@ impl Idle {
     /// Measures until nothing changes any more: whoever started the program may not have finished with it.
     fn settled(&self, root: u32) -> Result<Memory, String> {
         const TRIES: usize = 50;
-        let mut last = self.now(root)?;
+        let mut last = now(root, self.guest_memory.as_deref())?;
         for _ in 0..TRIES {
-            let next = self.now(root)?;
+            let next = now(root, self.guest_memory.as_deref())?;
             if next == last {
                 break;
             }
@@ -89,19 +89,21 @@ impl Idle {
         }
         Ok(last)
     }
+}
 
-    fn now(&self, root: u32) -> Result<Memory, String> {
-        let mut memory = Memory::default();
-        for process in tree(root) {
-            let path = format!("/proc/{process}/smaps");
-            let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
-            let (total, guest) = sizes(&text, self.guest_memory.as_deref());
-            memory.processes += 1;
-            memory.total_kib += total;
-            memory.guest_kib += guest;
-        }
-        Ok(memory)
+/// What a process and all that descend from it hold now; the guest's memory is in mappings whose name begins with
+/// `guest_memory`.
+pub(crate) fn now(root: u32, guest_memory: Option<&str>) -> Result<Memory, String> {
+    let mut memory = Memory::default();
+    for process in tree(root) {
+        let path = format!("/proc/{process}/smaps");
+        let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
+        let (total, guest) = sizes(&text, guest_memory);
+        memory.processes += 1;
+        memory.total_kib += total;
+        memory.guest_kib += guest;
     }
+    Ok(memory)
 }
 
 /// A run that waits; ended when dropped.
@@ -131,7 +133,7 @@ fn wait_until_ready(child: &mut Child) -> Result<(), String> {
 }
 
 /// A process and all that descend from it.
-fn tree(root: u32) -> Vec<u32> {
+pub(crate) fn tree(root: u32) -> Vec<u32> {
     let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
         .into_iter()
         .flatten()

@@ -40,11 +40,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    fn at_most(what: String, bound: f64, measured: f64) -> Self {
+    pub(crate) fn at_most(what: String, bound: f64, measured: f64) -> Self {
         Target { what, bound, at_least: false, measured, met: measured <= bound }
     }
 
-    fn at_least(what: String, bound: f64, measured: f64) -> Self {
+    pub(crate) fn at_least(what: String, bound: f64, measured: f64) -> Self {
         Target { what, bound, at_least: true, measured, met: measured >= bound }
     }
 }

@@ -5,20 +5,21 @@ use std::fmt::Write;
 use crate::{
     report::{Report, Start},
     statistics::Spread,
+    targets::Target,
 };
 
 /// Rows of cells; the first cell of each is a name, the others are numbers.
-struct Table {
-    rows: Vec<Vec<String>>,
+pub(crate) struct Table {
+    pub(crate) rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    fn headed(cells: &[&str]) -> Self {
+    pub(crate) fn headed(cells: &[&str]) -> Self {
         Table { rows: vec![cells.iter().map(|cell| (*cell).to_owned()).collect()] }
     }
 
     /// Names to the left, numbers to the right; nothing if there are only headings.
-    fn print(&self, text: &mut String) {
+    pub(crate) fn print(&self, text: &mut String) {
         if self.rows.len() < 2 {
             return;
         }
@@ -53,7 +54,7 @@ pub(crate) fn text(report: &Report) -> String {
     memory(report, &mut text);
     phases(report, &mut text);
     instructions(report, &mut text);
-    targets(report, &mut text);
+    targets(&report.targets, &mut text);
     for skipped in &report.skipped {
         let _ = writeln!(text, "SKIP {}: {}", skipped.name, skipped.reason);
     }
@@ -78,7 +79,7 @@ fn starts(report: &Report, text: &mut String) {
     table.print(text);
 }
 
-fn range(spread: &Spread) -> String {
+pub(crate) fn range(spread: &Spread) -> String {
     format!("{:.2}-{:.2}", spread.p10, spread.p90)
 }
 
@@ -125,9 +126,10 @@ fn instructions(report: &Report, text: &mut String) {
     table.print(text);
 }
 
-fn targets(report: &Report, text: &mut String) {
+/// What became of the targets.
+pub(crate) fn targets(all: &[Target], text: &mut String) {
     let mut table = Table::headed(&["target", "bound", "measured", ""]);
-    for target in &report.targets {
+    for target in all {
         let sign = if target.at_least { "≥" } else { "≤" };
         let verdict = if target.met { "pass" } else { "MISS" };
         let (bound, measured) = (format!("{sign} {}", target.bound), format!("{:.2}", target.measured));

@@ -57,6 +57,12 @@ pub const HELLO_MULTIBOOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hel
 /// The `hello` guest for a loader of the Linux 64-bit boot protocol.
 pub const HELLO_LINUX64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hello-linux64"));
 
+/// The `http` guest for a multiboot loader.
+pub const HTTP_MULTIBOOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/http-multiboot"));
+
+/// The `http` guest for a loader of the Linux 64-bit boot protocol.
+pub const HTTP_LINUX64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/http-linux64"));
+
 /// A multiboot kernel that boots the Linux 64-bit kernel in its first module, with the second as initrd; for
 /// QEMU, which boots no such kernel itself.
 pub const LXSHIM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/lxshim-multiboot"));

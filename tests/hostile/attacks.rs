@@ -82,7 +82,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("12a:{text}:0:ffffffff:ffffffff:0", "perf_event_open"),
     ("de:1:0:{text}", "timer_create"),
     ("df:63:0:{text}:0", "timer_settime of another timer"),
-    ("10f:{text}:2:0:0", "ppoll of two descriptors"),
+    ("10f:{text}:3:0:0", "ppoll of three descriptors"),
     ("10f:{text}:100000001:0:0", "ppoll of many descriptors"),
     ("e4:0:{text}", "clock_gettime of the wall clock"),
 ];

@@ -1,6 +1,6 @@
 //! The server where it cannot serve.
 
-use crate::server::{self, can_run};
+use crate::server::{self, Host};
 use crate::support::{BOTH_KINDS, Room};
 
 #[test]
@@ -15,7 +15,7 @@ fn guest_without_a_network_card_says_so_and_ends() {
 
 #[test]
 fn guest_without_an_address_says_so_and_ends() {
-    if !can_run() {
+    if !Host::Qemu.is_here() {
         return;
     }
     for kind in BOTH_KINDS {

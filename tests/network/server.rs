@@ -1,4 +1,4 @@
-//! The guest under QEMU without KVM, behind QEMU's own little network.
+//! The guest under `runu run`, behind passt, or under QEMU without KVM, behind QEMU's own little network, which look alike.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
@@ -15,29 +15,47 @@ const MACHINE: &str = "-accel tcg -M pc -cpu max -m 64 -nodefaults -no-user-conf
 /// Where QEMU's network (slirp) has a guest.
 pub(crate) const ADDRESS: &str = "netdev.ip=10.0.2.15/24:10.0.2.2:::guest:";
 
+/// Who runs the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    Runu,
+    Qemu,
+}
+
 /// A server that listens.
 pub(crate) struct Server {
     running: Running,
+    /// How much can be sent to the guest while it sends as much: passt as of 2023 may wait for ever where both sides have
+    /// filled each other's windows, as it sends an acknowledgement before data that it follows.
+    pub(crate) upload: usize,
+    /// What the guest is called.
+    pub(crate) name: &'static str,
     /// Where its web server is reached.
     pub(crate) web: SocketAddr,
     /// Where its echo of datagrams is reached.
     pub(crate) echo: SocketAddr,
 }
 
-/// Whether the guest can run here. If not, the test is skipped.
-pub(crate) fn can_run() -> bool {
-    let room = Room::new();
-    let found = Command::new(PROGRAM).arg("--version").output();
-    drop(room);
-    match found {
-        Ok(output) if output.status.success() => true,
-        Ok(output) => {
-            skip(&format!("{PROGRAM} does not work: {}", output.status));
-            false
-        }
-        Err(error) => {
-            skip(&format!("{PROGRAM} is not installed: {error}"));
-            false
+impl Host {
+    /// Whether what it needs is here. If not, that part of the test is skipped.
+    pub(crate) fn is_here(self) -> bool {
+        let program = match self {
+            Host::Runu => "passt",
+            Host::Qemu => PROGRAM,
+        };
+        let room = Room::new();
+        let found = Command::new(program).arg("--version").output();
+        drop(room);
+        match found {
+            Ok(output) if output.status.success() => true,
+            Ok(output) => {
+                skip(&format!("{program} does not work: {}", output.status));
+                false
+            }
+            Err(error) => {
+                skip(&format!("{program} is not installed: {error}"));
+                false
+            }
         }
     }
 }
@@ -45,13 +63,25 @@ pub(crate) fn can_run() -> bool {
 impl Server {
     /// Starts the guest and waits until it listens.
     #[track_caller]
-    pub(crate) fn start(room: &Room, kind: GuestKind) -> Self {
+    pub(crate) fn start(room: &Room, host: Host, kind: GuestKind) -> Self {
         let [web, echo] = [free(), free()];
-        let forward = format!("user,id=net,hostfwd=tcp:{web}-:80,hostfwd=udp:{echo}-:7");
-        let mut running =
-            room.start(command(room, kind, &format!("{ADDRESS} --")).args(["-netdev", &forward]));
+        let (mut command, name, upload) = match host {
+            Host::Qemu => {
+                let forward = format!("user,id=net,hostfwd=tcp:{web}-:80,hostfwd=udp:{echo}-:7");
+                let mut command = command(room, kind, &format!("{ADDRESS} --"));
+                command.args(["-netdev", &forward]);
+                (command, "guest", 3 << 20)
+            }
+            Host::Runu => {
+                let [web, echo] = [format!("{web}:80"), format!("{echo}:7/udp")];
+                let mut command = room.runu(&["run", "--publish", &web, "--publish", &echo]);
+                command.arg(room.guest("http", kind));
+                (command, "http", 16 << 10)
+            }
+        };
+        let mut running = room.start(&mut command);
         running.wait_for("listening on 10.0.2.15:80\r\n");
-        Server { running, web, echo }
+        Server { running, upload, name, web, echo }
     }
 
     /// Waits for the guest's end.
@@ -80,7 +110,7 @@ pub(crate) fn command(room: &Room, kind: GuestKind, parameters: &str) -> Command
 }
 
 /// An address of this host that nobody else uses: all of 127.0.0.0/8 is this host, so each process of tests has its own.
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(20_000);
     // Process numbers have 22 bits (`PID_MAX_LIMIT`); the upper two keep away from 127.0.0.1.
     let address = Ipv4Addr::from_bits(0x7f80_0000 | std::process::id() & 0x3f_ffff);

@@ -64,14 +64,15 @@ impl Running {
         rustix::process::pidfd_send_signal(&self.pidfd, signal).expect("it has not been reaped");
     }
 
-    /// Waits until standard output holds `text`.
+    /// Waits until standard output holds `text`; all that it holds then.
     #[track_caller]
-    pub(crate) fn wait_for(&mut self, text: &str) {
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
         while !holds(&self.stdout, text.as_bytes()) {
             let left = self.deadline.saturating_duration_since(Instant::now());
             let more = self.take(left);
             assert!(more.is_ok(), "`{text}` never came: {:?}, {}", more, self.so_far());
         }
+        String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
     /// Takes what is said for so long; whether the program is still there then.

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "runu-container",
             "runu-core",
+            "runu-files",
             "runu-guest",
             "runu-guests",
             "runu-machine",
@@ -29,12 +30,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("runu-deprivilege", &["runu-core"]),
     ("runu-sandbox", &["runu-core"]),
     ("runu-guest", &["runu-core"]),
-    ("runu-files", &[]),
+    ("runu-files", &["runu-sandbox"]),
     ("runu-core", &[]),
     // The embedded guests are bytes, benchmark and chores are not part of the product: they stand beside the tower.
     ("runu-guests", &[]),
     ("runu-guest-stack", &[]),
-    ("runu-bench", &["runu-guests"]),
+    ("runu-bench", &["runu-guests", "runu-sandbox"]),
     ("xtask", &[]),
 ];
 

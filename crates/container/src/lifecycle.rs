@@ -113,10 +113,7 @@ impl Container {
         let Some(record) = &self.record else {
             return state_json(&Record::unwritten(&self.directory), self.status(), None, None);
         };
-        let end = self.events().into_iter().find_map(|event| match event {
-            Event::Ended { summary, .. } => Some(summary),
-            Event::Started => None,
-        });
+        let end = self.events().into_iter().find(|event| matches!(event, Event::Ended { .. }));
         state_json(record, self.status(), self.pid(), end)
     }
 
@@ -403,9 +400,12 @@ struct State<'a> {
 }
 
 /// The state as JSON.
-pub(crate) fn state_json(record: &Record, status: Status, pid: Option<i32>, end: Option<String>) -> Vec<u8> {
+pub(crate) fn state_json(record: &Record, status: Status, pid: Option<i32>, end: Option<Event>) -> Vec<u8> {
     let mut annotations = record.annotations.clone();
-    annotations.extend(end.map(|end| ("dev.runu.end".to_owned(), end)));
+    if let Some(Event::Ended { summary, traps, .. }) = end {
+        annotations.insert("dev.runu.end".to_owned(), summary);
+        annotations.extend(traps.map(|traps| ("dev.runu.traps".to_owned(), traps.to_string())));
+    }
     let json = State {
         oci_version: &record.oci_version,
         id: &record.id,

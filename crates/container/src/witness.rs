@@ -25,12 +25,27 @@ pub struct Launch<'a> {
     pub argv: &'a [&'a CStr],
     /// The descriptors that it finds open.
     pub numbers: Numbers,
+    /// The process that serves volumes.
+    pub files: FileServer,
     /// Length of its report at most, in bytes.
     pub report_max: usize,
     /// Whether it can run a guest, or why not.
     pub fits: Fits<'a>,
     /// What to make of its end: how the process ended, what it reported of itself, the kernel file.
     pub conclude: &'a dyn Fn(How, &[u8], &File) -> Conclusion,
+}
+
+/// What the caller knows about the process that serves volumes.
+#[derive(Clone, Copy, Debug)]
+pub struct FileServer {
+    /// The name by which it knows what it is: its first argument. One for each volume follows.
+    pub name: &'static CStr,
+    /// The argument for a volume that the guest may change.
+    pub read_write: &'static CStr,
+    /// The argument for a volume that it may not.
+    pub read_only: &'static CStr,
+    /// The number of the first volume's socket; its directory has the next, and so on.
+    pub first: RawFd,
 }
 
 /// Descriptors of the guest's process besides standard input, output and error.
@@ -44,6 +59,8 @@ pub struct Numbers {
     pub initrd: RawFd,
     /// Where the report goes.
     pub report: RawFd,
+    /// The socket of the first shared directory, if the plan has any; the others follow.
+    pub share: RawFd,
     /// The socket for its frames, if the plan has a network card; the greatest of these numbers.
     pub network: RawFd,
 }
@@ -55,6 +72,8 @@ pub struct Conclusion {
     pub status: u8,
     /// How the guest ended, in a few words.
     pub summary: String,
+    /// How often the monitor stepped in while the guest ran, if it counted that.
+    pub traps: Option<u64>,
     /// What to tell on standard error, if the end is an error; safe to print.
     pub complaint: Vec<String>,
 }
@@ -71,6 +90,9 @@ pub(crate) enum Event {
         status: u8,
         /// How, in a few words.
         summary: String,
+        /// How often the monitor stepped in before.
+        #[serde(default)]
+        traps: Option<u64>,
     },
 }
 
@@ -157,8 +179,9 @@ impl Witness for Chronicle<'_> {
             }
             how => how,
         };
-        let Conclusion { status, summary, complaint } = (self.launch.conclude)(how, &report, &self.kernel);
-        self.write(&Event::Ended { status, summary });
+        let Conclusion { status, summary, traps, complaint } =
+            (self.launch.conclude)(how, &report, &self.kernel);
+        self.write(&Event::Ended { status, summary, traps });
         let text: String = complaint.iter().map(|line| format!("{line}\n")).collect();
         let _ = std::io::stderr().write_all(text.as_bytes());
         status
@@ -171,7 +194,7 @@ mod tests {
 
     #[test]
     fn event_written_is_read_back_and_half_a_line_is_none() {
-        let ended = Event::Ended { status: 3, summary: "exit code 3".into() };
+        let ended = Event::Ended { status: 3, summary: "exit code 3".into(), traps: Some(7) };
         let text = format!("{}\n{}\n{{\"ended\":", "\"started\"", serde_json::to_string(&ended).unwrap());
         assert_eq!(events(&text), [Event::Started, ended]);
     }

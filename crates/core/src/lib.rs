@@ -16,6 +16,6 @@ pub use addr::{GuestAddr, VirtAddr};
 pub use blame::{Blame, Blamed};
 pub use bytes::{Bytes, ParseBytesError};
 pub use place::Place;
-pub use plan::{BootProtocol, Disk, NetworkCard, Plan, Segment, WireKind};
+pub use plan::{BootProtocol, Disk, NetworkCard, Plan, Segment, Share, WireKind};
 pub use report::{Counters, End, Phases, Report};
 pub use text::Printable;

@@ -44,6 +44,9 @@ pub struct Plan {
     pub initrd: Option<Bytes>,
     /// The network card, if there is one.
     pub network: Option<NetworkCard>,
+    /// Directories that the guest shares, each behind a 9P server.
+    #[serde(default)]
+    pub shares: Vec<Share>,
     /// The disks, in the order in which the guest finds them, behind its network card.
     #[serde(default)]
     pub disks: Vec<Disk>,
@@ -51,6 +54,13 @@ pub struct Plan {
     /// everything around the guest leaves only so much.
     #[serde(default)]
     pub code_memory: Option<Bytes>,
+}
+
+/// A shared directory as its guest sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// By which the guest finds it (virtio's mount tag).
+    pub tag: String,
 }
 
 /// A network card as its guest sees it.

@@ -1,6 +1,7 @@
 //! Directories of the host as 9P file servers, for guests that share them.
 //!
 //! ```text
+//! process.rs            the process that serves a guest's shares
 //! server.rs             whole messages off a stream, answers onto it
 //! session.rs            one client: its fids, and which request is answered by what
 //! session/*.rs          the answers: data, names, attributes, directories
@@ -22,7 +23,7 @@
 //!
 //! Architecture invariant: nothing but regular files and directories is ever opened; of all else a client learns what it is.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::panic, clippy::expect_used, clippy::unwrap_used)
@@ -30,11 +31,14 @@
 
 mod attributes;
 mod node;
+#[expect(unsafe_code, reason = "takes over the descriptors that the process is started with")]
+mod process;
 mod request;
 mod server;
 mod session;
 mod wire;
 
+pub use process::{descriptor, files_main};
 pub use server::{ServeError, Served, Server};
 pub use session::{Limits, Session};
 

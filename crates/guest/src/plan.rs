@@ -63,6 +63,7 @@ pub fn plan(
         memory,
         initrd,
         network: None,
+        shares: Vec::new(),
         disks: Vec::new(),
         code_memory: None,
     })

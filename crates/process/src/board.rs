@@ -4,9 +4,17 @@ use std::{cell::Cell, rc::Rc};
 
 use runu_core::{GuestAddr, NetworkCard, Plan};
 use runu_deprivilege::bus::Bus;
-use runu_machine::{Cards, Console, Disk, GuestMemory, Mac, Nanos, Net, Pc, PortSize, Power, WallClock};
+use runu_machine::{
+    Cards, Channel, ChannelError, Console, Disk, GuestMemory, Mac, Nanos, Net, NineP, Pc, PortSize, Power,
+    WallClock,
+};
 
-use crate::{descriptor, disk::DiskFile, host, wire::Plug};
+use crate::{
+    descriptor,
+    disk::DiskFile,
+    host::{self, Watch},
+    wire::Plug,
+};
 
 /// The container's standard output as a console.
 pub(crate) struct StandardOutput {
@@ -75,8 +83,49 @@ impl StandardInput {
     }
 }
 
-/// How long frames wait at most while the guest is busy and uses devices: looking for them costs a system call.
-const NETWORK_PAUSE_NS: u64 = 20_000;
+/// The socket to the server of a shared directory.
+#[derive(Debug)]
+struct ShareSocket {
+    number: i32,
+    /// It took not all that was to be sent.
+    full: Rc<Cell<bool>>,
+}
+
+impl Channel for ShareSocket {
+    fn send(&mut self, bytes: &[u8]) -> Result<usize, ChannelError> {
+        let sent = through(host::send(self.number, bytes));
+        self.full.set(sent == Err(ChannelError::Busy));
+        sent
+    }
+
+    fn receive(&mut self, into: &mut [u8]) -> Result<usize, ChannelError> {
+        through(host::receive(self.number, into))
+    }
+}
+
+/// How many bytes went through a stream, or why none did.
+fn through(result: std::io::Result<usize>) -> Result<usize, ChannelError> {
+    match result {
+        // The end of the stream.
+        Ok(0) => Err(ChannelError::Lost),
+        Ok(len) => Ok(len),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(ChannelError::Busy),
+        Err(_) => Err(ChannelError::Lost),
+    }
+}
+
+/// A shared directory's socket, and whether it is full.
+struct Shared {
+    number: i32,
+    full: Rc<Cell<bool>>,
+}
+
+/// How long frames and answers wait at most while the guest is busy and uses devices: looking for them costs a system call.
+const LOOK_PAUSE_NS: u64 = 20_000;
+
+/// How long they wait at most while it is busy and uses none, in nanoseconds that it runs. Interrupting it whenever a frame
+/// arrives would cost more than everything else that is done for the frame.
+pub(crate) const LOOK_PERIOD_NS: u64 = 1_000_000;
 
 /// The serial port's data.
 const SERIAL: u16 = 0x3f8;
@@ -93,10 +142,12 @@ pub(crate) struct Board {
     pub(crate) memory: GuestMemory,
     pub(crate) pc: Pc<StandardOutput>,
     cards: Cards,
-    /// When it was last looked for frames, in nanoseconds of `CLOCK_MONOTONIC`; `None` without a network card.
-    network: Option<u64>,
+    /// When it was last looked for what comes from outside, in nanoseconds of `CLOCK_MONOTONIC`; `None` if nothing can.
+    looked: Option<u64>,
+    network: Option<i32>,
     /// A frame of the guest's waits until there is room for it outside.
     blocked: Rc<Cell<bool>>,
+    shared: Vec<Shared>,
     input: StandardInput,
     /// What the guest asked of the power switch.
     pub(crate) power: Option<Power>,
@@ -120,12 +171,20 @@ impl Board {
         let due = Rc::new(Cell::new(None));
         let console = StandardOutput { first_output: Rc::clone(&first_output), due: Rc::clone(&due) };
         let blocked = Rc::new(Cell::new(false));
-        let cards = cards(plan, &blocked).ok_or("the plan has more devices than a machine has slots")?;
+        let shared: Vec<Shared> = (descriptor::SHARE..)
+            .take(plan.shares.len())
+            .map(|number| Shared { number, full: Rc::default() })
+            .collect();
+        let cards =
+            cards(plan, &blocked, &shared).ok_or("the plan has more devices than a machine has slots")?;
+        let network = plan.network.map(|_| descriptor::NETWORK);
         Ok(Board {
             memory,
             cards,
-            network: plan.network.map(|_| 0),
+            looked: (network.is_some() || !shared.is_empty()).then_some(0),
+            network,
             blocked,
+            shared,
             pc: Pc::new(console, WallClock { unix_ns_at_zero }),
             input: StandardInput { ended: false, looked: 0 },
             power: None,
@@ -139,7 +198,7 @@ impl Board {
 
 /// The cards of the plan in their slots, the network card first: kernels look no further than the first card that they
 /// have no driver for. `blocked` will tell whether a frame waits for room on the wire.
-fn cards(plan: &Plan, blocked: &Rc<Cell<bool>>) -> Option<Cards> {
+fn cards(plan: &Plan, blocked: &Rc<Cell<bool>>, shared: &[Shared]) -> Option<Cards> {
     let mut cards = Cards::new(plan.boot);
     if let Some(NetworkCard { mac, mtu, wire }) = plan.network {
         Net::new(Plug::new(wire, Rc::clone(blocked)), Mac(mac), mtu).plug(&mut cards)?;
@@ -147,6 +206,9 @@ fn cards(plan: &Plan, blocked: &Rc<Cell<bool>>) -> Option<Cards> {
     for (index, disk) in plan.disks.iter().enumerate() {
         let file = DiskFile(descriptor::disk(index)?);
         Disk::new(file, disk.size, disk.read_only, format!("disk{index}")).plug(&mut cards)?;
+    }
+    for (share, Shared { number, full }) in plan.shares.iter().zip(shared) {
+        NineP::new(ShareSocket { number: *number, full: Rc::clone(full) }, &share.tag).plug(&mut cards)?;
     }
     Some(cards)
 }
@@ -162,9 +224,7 @@ impl Board {
     pub(crate) fn tick(&mut self) {
         let now = host::now();
         self.pc.tick(Nanos(now));
-        if self.network.is_some() {
-            self.look_for_frames(now);
-        }
+        self.look_if_time(now);
         if self.output_due.get().is_some_and(|due| due <= now) {
             self.pc.flush();
             self.output_due.set(None);
@@ -174,31 +234,37 @@ impl Board {
     /// Sleeps until [`Board::deadline`], input, or a signal.
     pub(crate) fn sleep(&mut self) {
         let listens = !self.input.ended && self.pc.input_room() > 0;
-        let frames = if self.blocked.get() { host::Wait::ForBoth } else { host::Wait::ForInput };
-        let inputs = [
-            listens.then_some((STDIN, host::Wait::ForInput)),
-            self.network.map(|_| (descriptor::NETWORK, frames)),
-        ];
-        let [typed, arrived] = host::sleep_until(self.deadline(), inputs);
-        if typed {
+        let typed = listens.then_some(STDIN);
+        let mut watches = vec![Watch::new(typed, false), Watch::new(self.network, self.blocked.get())];
+        watches.extend(self.shared.iter().map(|shared| Watch::new(Some(shared.number), shared.full.get())));
+        host::sleep_until(self.deadline(), &mut watches);
+        let mut ready = watches.iter().map(Watch::is_ready);
+        if ready.next() == Some(true) {
             self.input.read(&mut self.pc);
         }
-        if arrived {
-            self.look_for_frames(host::now());
+        if ready.any(|ready| ready) {
+            self.look_outside(host::now());
         }
     }
 
-    /// Takes frames that have arrived, if it is time to look.
-    pub(crate) fn look_at_network(&mut self) {
-        let Some(looked) = self.network else { return };
-        let now = host::now();
-        if now.saturating_sub(looked) >= NETWORK_PAUSE_NS {
-            self.look_for_frames(now);
+    /// The guest has used devices, for which it stands still anyway.
+    pub(crate) fn after_use(&mut self) {
+        if self.looked.is_some() {
+            self.look_if_time(host::now());
         }
     }
 
-    fn look_for_frames(&mut self, now: u64) {
-        self.network = Some(now);
+    /// Takes what has arrived from outside, if it is time to look.
+    fn look_if_time(&mut self, now: u64) {
+        if let Some(looked) = self.looked
+            && now.saturating_sub(looked) >= LOOK_PAUSE_NS
+        {
+            self.look_outside(now);
+        }
+    }
+
+    fn look_outside(&mut self, now: u64) {
+        self.looked = Some(now);
         self.cards.poll(&self.memory);
         self.cards_used();
     }

@@ -11,10 +11,12 @@ use runu_sandbox::seccomp::{ArgCheck, Rule};
 
 use crate::{
     descriptor,
-    host::{POLLED, Timer},
+    host::{POLLED, RECEIVED_MAX, Timer},
 };
 
 const READ_WRITE: u32 = (libc::PROT_READ | libc::PROT_WRITE) as u32;
+/// A power of two, and so is what the number of the first is a multiple of: one mask covers them all.
+const SHARES_MAX: u32 = descriptor::SHARES_MAX as u32;
 const SHARED_FIXED: u32 = (libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE) as u32;
 
 /// What the guest has besides what every guest has.
@@ -24,6 +26,8 @@ pub(crate) struct Devices<'a> {
     pub(crate) network: Option<WireKind>,
     /// Its disks.
     pub(crate) disks: &'a [Disk],
+    /// How many directories it shares.
+    pub(crate) shares: usize,
 }
 
 /// Gives the list to `use_rules`: guest memory is `memory`, reports go to `report`.
@@ -45,16 +49,47 @@ pub(crate) fn with_rules<R>(
     let timers = [ArgCheck::eq64(0, timer.id())];
     let monotonic = [ArgCheck::eq32(0, libc::CLOCK_MONOTONIC.cast_unsigned())];
     let input = [ArgCheck::eq32(0, libc::STDIN_FILENO.cast_unsigned())];
-    // Two descriptors: console input and network to listen to while asleep, or console output to wait for.
+    // Two descriptors: console input and network to listen to, or console output to wait for.
     let two = [ArgCheck::eq64(1, POLLED)];
     let network = descriptor::NETWORK.cast_unsigned();
-    let socket = [
+    let frames = [ArgCheck::eq32(0, network)];
+    let frames_at_once = [
+        ArgCheck::eq32(0, network),
+        ArgCheck::eq64(2, RECEIVED_MAX as u64),
+        ArgCheck::eq32(3, libc::MSG_DONTWAIT.cast_unsigned()),
+        ArgCheck::eq64(4, 0),
+    ];
+    let no_addresses = [
         ArgCheck::eq32(0, network),
         ArgCheck::eq32(3, libc::MSG_DONTWAIT.cast_unsigned()),
         ArgCheck::eq64(4, 0),
         ArgCheck::eq64(5, 0),
     ];
-    let tap = [ArgCheck::eq32(0, network)];
+    let (taking, sending) = ("frames for the guest", "frames of the guest");
+    let receive = Rule { call: libc::SYS_recvfrom, args: &no_addresses, reason: taking };
+    let receive_many = Rule { call: libc::SYS_recvmmsg, args: &frames_at_once, reason: taking };
+    let send = Rule { call: libc::SYS_sendto, args: &no_addresses, reason: sending };
+    let read = Rule { call: libc::SYS_read, args: &frames, reason: taking };
+    let write = Rule { call: libc::SYS_write, args: &frames, reason: sending };
+    let of_wire = match devices.network {
+        None => Vec::new(),
+        Some(WireKind::Packets) => vec![receive_many, send],
+        Some(WireKind::Tap) => vec![read, write],
+        Some(WireKind::Stream) => vec![receive, send],
+    };
+    // Those that there are not are closed.
+    let share = ArgCheck::masked32(0, !(SHARES_MAX - 1), descriptor::SHARE.cast_unsigned());
+    let [_, at_once, nobody, nowhere] = no_addresses;
+    let shared = [share, at_once, nobody, nowhere];
+    // Those two, and a socket for each shared directory.
+    let all = [ArgCheck::eq64(1, POLLED + devices.shares as u64)];
+    let of_shares = match devices.shares {
+        0 => Vec::new(),
+        _ => vec![
+            Rule { call: libc::SYS_recvfrom, args: &shared, reason: "answers of shared directories" },
+            Rule { call: libc::SYS_sendto, args: &shared, reason: "requests to shared directories" },
+        ],
+    };
     let protect = [never_executable];
     let mut rules = vec![
         Rule { call: libc::SYS_read, args: &input, reason: "console input" },
@@ -69,7 +104,8 @@ pub(crate) fn with_rules<R>(
         Rule { call: libc::SYS_munmap, args: &[], reason: "follow changes of the guest's page tables" },
         Rule { call: libc::SYS_rt_sigreturn, args: &[], reason: "return from faults of guest code" },
         Rule { call: libc::SYS_timer_settime, args: &timers, reason: "the guest's timer while it runs" },
-        Rule { call: libc::SYS_ppoll, args: &two, reason: "sleep while the guest is idle" },
+        Rule { call: libc::SYS_ppoll, args: &two, reason: "wait for the console" },
+        Rule { call: libc::SYS_ppoll, args: &all, reason: "sleep while the guest is idle" },
         Rule {
             call: libc::SYS_clock_gettime,
             args: &monotonic,
@@ -78,17 +114,8 @@ pub(crate) fn with_rules<R>(
         Rule { call: libc::SYS_brk, args: &[], reason: "the monitor's heap: translations and books" },
         Rule { call: libc::SYS_exit_group, args: &[], reason: "the end" },
     ];
-    match devices.network {
-        None => {}
-        Some(WireKind::Packets | WireKind::Stream) => rules.extend([
-            Rule { call: libc::SYS_recvfrom, args: &socket, reason: "frames for the guest" },
-            Rule { call: libc::SYS_sendto, args: &socket, reason: "frames of the guest" },
-        ]),
-        Some(WireKind::Tap) => rules.extend([
-            Rule { call: libc::SYS_read, args: &tap, reason: "frames for the guest, from a tap" },
-            Rule { call: libc::SYS_write, args: &tap, reason: "frames of the guest, into a tap" },
-        ]),
-    }
+    rules.extend(of_wire);
+    rules.extend(of_shares);
     let numbers = (0..).map_while(descriptor::disk).map(|number| [ArgCheck::eq32(0, number.cast_unsigned())]);
     let files: Vec<_> = devices.disks.iter().zip(numbers).collect();
     for (disk, file) in &files {

@@ -248,6 +248,17 @@ pub(crate) fn handle_signals(handler: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// Sends SIGALRM whenever this thread has run for another `period` nanoseconds, more or less: the kernel counts in ticks. A
+/// thread that sleeps is left alone.
+pub(crate) fn interrupt_when_busy(period: u64) -> io::Result<()> {
+    let mut timer: libc::timer_t = ptr::null_mut();
+    // SAFETY: a null event means SIGALRM (timer_create(2)).
+    check(unsafe { libc::timer_create(libc::CLOCK_THREAD_CPUTIME_ID, ptr::null_mut(), &raw mut timer) })?;
+    let spec = libc::itimerspec { it_interval: timespec(period), it_value: timespec(period) };
+    // SAFETY: the timer has just been made, and lives as long as the process.
+    check(unsafe { libc::timer_settime(timer, 0, &raw const spec, ptr::null_mut()) })
+}
+
 /// A one-shot timer that sends SIGALRM.
 #[derive(Clone, Copy)]
 pub(crate) struct Timer(libc::timer_t);
@@ -287,38 +298,45 @@ fn timespec(nanos: u64) -> libc::timespec {
     }
 }
 
-/// What is waited for at a descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
-    /// Something to read.
-    ForInput,
-    /// That, or room to write to.
-    ForBoth,
+/// A descriptor to wait for.
+#[repr(transparent)]
+pub(crate) struct Watch(libc::pollfd);
+
+impl Watch {
+    /// Until there is something to read from it, or, if `sends`, until it takes something; `None` is passed over.
+    pub(crate) fn new(fd: Option<i32>, sends: bool) -> Self {
+        let events = if sends { libc::POLLIN | libc::POLLOUT } else { libc::POLLIN };
+        // A negative descriptor is passed over (poll(2)).
+        Watch(libc::pollfd { fd: fd.unwrap_or(-1), events, revents: 0 })
+    }
+
+    /// Whether it was what was waited for.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.0.revents != 0
+    }
 }
 
-/// Sleeps until `deadline` (nanoseconds of `CLOCK_MONOTONIC`; for ever if there is none), until a signal, or until
-/// there is at one of these descriptors what is waited for there: which of them.
-pub(crate) fn sleep_until(deadline: Option<u64>, inputs: [Option<(i32, Wait)>; 2]) -> [bool; 2] {
+/// Sleeps until `deadline` (nanoseconds of `CLOCK_MONOTONIC`; for ever if there is none), until a signal, or until one
+/// of `watches` is ready. Only two numbers of them are allowed ([`crate::filter`]).
+pub(crate) fn sleep_until(deadline: Option<u64>, watches: &mut [Watch]) {
     let timeout = deadline.map(|d| timespec(d.saturating_sub(now())));
     let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-    let mut polls = inputs.map(|input| match input {
-        // A negative descriptor is passed over (poll(2)).
-        None => libc::pollfd { fd: -1, events: 0, revents: 0 },
-        Some((fd, Wait::ForInput)) => libc::pollfd { fd, events: libc::POLLIN, revents: 0 },
-        Some((fd, Wait::ForBoth)) => libc::pollfd { fd, events: libc::POLLIN | libc::POLLOUT, revents: 0 },
-    });
-    // SAFETY: as many descriptors as are told, in a writable array, a valid or null timeout, no mask.
-    let ready = unsafe { libc::ppoll(polls.as_mut_ptr(), POLLED, timeout, ptr::null()) };
-    polls.map(|poll| ready > 0 && poll.revents != 0)
+    let (first, count) = (watches.as_mut_ptr().cast(), watches.len() as u64);
+    // SAFETY: a `Watch` is one descriptor to poll: as many as are told, in a writable array, a valid or null timeout, no mask.
+    let ready = unsafe { libc::ppoll(first, count, timeout, ptr::null()) };
+    if ready <= 0 {
+        watches.iter_mut().for_each(|watch| watch.0.revents = 0);
+    }
 }
 
-/// How many descriptors are polled at once, always.
+/// How many descriptors are polled at once, besides those of shared directories.
 pub(crate) const POLLED: u64 = 2;
 
 /// Whether reading from a descriptor would not block.
 pub(crate) fn is_readable(fd: i32) -> bool {
-    let [readable, _] = sleep_until(Some(0), [Some((fd, Wait::ForInput)), None]);
-    readable
+    let mut watches = [Watch::new(Some(fd), false), Watch::new(None, false)];
+    sleep_until(Some(0), &mut watches);
+    watches.iter().any(Watch::is_ready)
 }
 
 /// Reads from a descriptor once.
@@ -342,20 +360,40 @@ pub(crate) fn write(fd: i32, bytes: &[u8]) -> io::Result<usize> {
     usize::try_from(written).map_err(|_| Error::last_os_error())
 }
 
-/// Has SIGALRM sent to this process whenever something arrives on a descriptor or there is room again (fcntl(2),
-/// `F_SETSIG`, `O_ASYNC`), which from now on never blocks.
-pub(crate) fn signal_when_ready(fd: i32) -> io::Result<()> {
+/// Makes reading and writing never block.
+pub(crate) fn never_block(fd: i32) -> io::Result<()> {
     // SAFETY: no memory is involved.
-    let done = unsafe {
-        libc::fcntl(fd, libc::F_SETOWN, libc::getpid()) == 0
-            && libc::fcntl(fd, F_SETSIG, libc::SIGALRM) == 0
-            && libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK) == 0
-    };
-    if done { Ok(()) } else { Err(Error::last_os_error()) }
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) })
 }
 
-/// `F_SETSIG` (asm-generic/fcntl.h).
-const F_SETSIG: i32 = 10;
+/// How many datagrams are received at once, at most, and always asked for.
+pub(crate) const RECEIVED_MAX: usize = 8;
+
+/// Takes datagrams that have arrived from a socket, each to the start of a slot of `slot` bytes, and their lengths; how many.
+/// What is longer than a slot is cut off.
+pub(crate) fn receive_many(
+    fd: i32,
+    slots: &mut [u8],
+    slot: usize,
+    lens: &mut [usize; RECEIVED_MAX],
+) -> io::Result<usize> {
+    // SAFETY: plain structures, valid when zeroed.
+    let (mut parts, mut messages): ([libc::iovec; RECEIVED_MAX], [libc::mmsghdr; RECEIVED_MAX]) =
+        unsafe { MaybeUninit::zeroed().assume_init() };
+    // Without room a message takes nothing.
+    for (part, room) in parts.iter_mut().zip(slots.chunks_exact_mut(slot)) {
+        *part = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+    }
+    for (message, part) in messages.iter_mut().zip(&mut parts) {
+        (message.msg_hdr.msg_iov, message.msg_hdr.msg_iovlen) = (part, 1);
+    }
+    let (start, count) = (messages.as_mut_ptr(), RECEIVED_MAX as libc::c_uint);
+    // SAFETY: as many messages as are told; each has one part, which is writable; nobody asks for the senders.
+    let got = unsafe { libc::recvmmsg(fd, start, count, libc::MSG_DONTWAIT, ptr::null_mut()) };
+    let got = usize::try_from(got).map_err(|_| Error::last_os_error())?;
+    lens.iter_mut().zip(&messages).for_each(|(len, message)| *len = message.msg_len as usize);
+    Ok(got)
+}
 
 /// Takes what has arrived from a socket: a datagram, of which the rest is lost if it is longer than `into`, or some of a
 /// stream.

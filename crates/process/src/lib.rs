@@ -63,6 +63,8 @@ pub mod descriptor {
     pub const DISK: i32 = 7;
     /// The first shared directory's server, if the plan has shared directories; the others follow.
     pub const SHARE: i32 = 16;
+    /// How many shared directories there are at most.
+    pub const SHARES_MAX: u8 = 8;
     /// A socket through which the guest's frames go, if the plan has a network card. It is handed over at the start, so it
     /// comes last.
     pub const NETWORK: i32 = 24;
@@ -80,7 +82,7 @@ pub mod descriptor {
 /// Length of a plan at most, in bytes: a command line of 64 KiB and a few hundred segments.
 const PLAN_MAX: u64 = 1 << 20;
 
-/// Numbers of the system calls that the process of a guest without network and disks may make, each with arguments pinned.
+/// Numbers of the system calls that the process of a guest without devices may make, each with arguments pinned.
 #[must_use]
 pub fn allowed_calls() -> BTreeSet<i64> {
     // Which descriptor and which timer the arguments are pinned to makes no difference here.
@@ -119,6 +121,11 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     let kernel = unsafe { File::from_raw_fd(descriptor::KERNEL) };
     // SAFETY: as above; the plan says that there is one.
     let initrd = plan.initrd.map(|_| unsafe { File::from_raw_fd(descriptor::INITRD) });
+    let shares = plan.shares.len();
+    if shares > descriptor::SHARES_MAX.into() {
+        return Err(format!("the plan has {shares} shared directories"));
+    }
+    let share_numbers = (descriptor::SHARE..).take(shares);
     let entry = boot::load(&plan, &kernel, initrd.as_ref(), &memory).map_err(|error| error.to_string())?;
     phases.loaded = host::now();
 
@@ -127,12 +134,17 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     host::map_private(CODE, true).map_err(step("map memory for translated code"))?;
     let timer = Timer::new().map_err(step("create a timer"))?;
     host::handle_signals(entry::signal_handler()).map_err(step("handle signals"))?;
-    if plan.network.is_some() {
-        host::signal_when_ready(descriptor::NETWORK).map_err(step("listen to the network"))?;
+    let outside: Vec<i32> =
+        plan.network.map(|_| descriptor::NETWORK).into_iter().chain(share_numbers).collect();
+    for number in &outside {
+        host::never_block(*number).map_err(step("listen to what comes from outside"))?;
+    }
+    if !outside.is_empty() {
+        host::interrupt_when_busy(board::LOOK_PERIOD_NS).map_err(step("create a timer"))?;
     }
     host::load_data_segments();
     let memory_fd = memory.file().as_raw_fd();
-    let devices = Devices { network: plan.network.map(|card| card.wire), disks: &plan.disks };
+    let devices = Devices { network: plan.network.map(|card| card.wire), disks: &plan.disks, shares };
     let filter =
         filter::with_rules(memory.file(), descriptor::REPORT, timer, devices, seccomp::Filter::compile)
             .map_err(|error| error.to_string())?;
@@ -143,7 +155,7 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
 
     drop((kernel, initrd));
     let mut kept = vec![libc::STDIN_FILENO, libc::STDOUT_FILENO, descriptor::REPORT, memory_fd];
-    kept.extend(plan.network.map(|_| descriptor::NETWORK));
+    kept.extend(outside);
     kept.extend((0..plan.disks.len()).filter_map(descriptor::disk));
     guest_lockdown(&kept).map_err(|error| error.to_string())?;
     host::confine_heap();

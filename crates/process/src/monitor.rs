@@ -193,7 +193,7 @@ impl Monitor {
             });
         }
         if std::mem::take(&mut self.board.used) {
-            self.board.look_at_network();
+            self.board.after_use();
             self.look_at_devices();
         }
         if !self.board.written.is_empty() {

@@ -1,32 +1,39 @@
 //! The descriptor that the guest's frames go through: a packet socket, a tap, or a stream.
 
-use std::{cell::Cell, io, rc::Rc};
+use std::{cell::Cell, io, ops::Range, rc::Rc};
 
 use runu_core::WireKind;
-use runu_machine::{HEADER_LEN, Wire, WireError};
+use runu_machine::{FRAME_MAX, HEADER_LEN, Wire, WireError};
 
 use crate::{descriptor, host};
 
 /// Bytes before each frame on a stream: its length, the highest byte first (passt(1)).
 const LENGTH: usize = 4;
 
-/// The longest frame that a stream may bring: longer than any that passt sends.
-const STREAM_FRAME_MAX: usize = 65_535 + 18;
-
 /// Errors in a row after which a packet socket is left alone for now: one tells of an interface that was down, others of
 /// single frames.
 const ERRORS_MAX: usize = 4;
+
+/// Room for a header and a frame.
+const SLOT: usize = HEADER_LEN + FRAME_MAX;
 
 /// The network card's end of it.
 #[derive(Debug)]
 pub(crate) struct Plug {
     kind: Kind,
+    /// Room for frames, one behind the other; memory that none has come to is none.
+    slots: Vec<u8>,
+    /// Lengths of those that have come, which of them are next, and where the last one is that was given away.
+    lens: [usize; host::RECEIVED_MAX],
+    waiting: Range<usize>,
+    last: Range<usize>,
     /// A frame waits for room on the other side.
     blocked: Rc<Cell<bool>>,
 }
 
 #[derive(Debug)]
 enum Kind {
+    /// Several are received at once: looking whether there is another costs as much as taking it.
     Packets,
     Tap,
     Stream(Stream),
@@ -35,12 +42,27 @@ enum Kind {
 impl Plug {
     /// For the descriptor that was handed over; `blocked` will tell whether a frame waits for room on the other side.
     pub(crate) fn new(kind: WireKind, blocked: Rc<Cell<bool>>) -> Self {
-        let kind = match kind {
-            WireKind::Packets => Kind::Packets,
-            WireKind::Tap => Kind::Tap,
-            WireKind::Stream => Kind::Stream(Stream::default()),
+        let (kind, slots) = match kind {
+            WireKind::Packets => (Kind::Packets, host::RECEIVED_MAX),
+            WireKind::Tap => (Kind::Tap, 1),
+            WireKind::Stream => (Kind::Stream(Stream::default()), 1),
         };
-        Plug { kind, blocked }
+        let slots = vec![0; slots * SLOT];
+        Plug { kind, slots, lens: [0; host::RECEIVED_MAX], waiting: 0..0, last: 0..0, blocked }
+    }
+
+    /// Receives into all slots that there are, or as many as it can.
+    fn fill(&mut self) -> io::Result<usize> {
+        const WIRE: i32 = descriptor::NETWORK;
+        let (slots, lens) = (&mut self.slots, &mut self.lens);
+        let [first, ..] = lens;
+        let one = match &mut self.kind {
+            Kind::Packets => return receive_packets(|| host::receive_many(WIRE, slots, SLOT, lens)),
+            Kind::Tap => host::read(WIRE, slots),
+            Kind::Stream(stream) => stream.receive(slots, |bytes| host::receive(WIRE, bytes)),
+        };
+        *first = one?;
+        Ok(1)
     }
 }
 
@@ -79,14 +101,18 @@ impl Wire for Plug {
         self.note_blocked(false);
     }
 
-    fn receive(&mut self, into: &mut [u8]) -> Result<usize, WireError> {
-        const WIRE: i32 = descriptor::NETWORK;
-        let received = match &mut self.kind {
-            Kind::Packets => receive_packet(|| host::receive(WIRE, into)),
-            Kind::Tap => host::read(WIRE, into),
-            Kind::Stream(stream) => stream.receive(into, |bytes| host::receive(WIRE, bytes)),
-        };
-        received.map_err(|error| wire_error(&error))
+    fn receive(&mut self) -> Result<(), WireError> {
+        if self.waiting.is_empty() {
+            self.waiting = 0..self.fill().map_err(|error| wire_error(&error))?;
+        }
+        let slot = self.waiting.next().ok_or(WireError::Busy)?;
+        let len = self.lens.get(slot).copied().unwrap_or_default().min(SLOT);
+        self.last = slot * SLOT..slot * SLOT + len;
+        Ok(())
+    }
+
+    fn frame(&mut self) -> &mut [u8] {
+        self.slots.get_mut(self.last.clone()).unwrap_or_default()
     }
 }
 
@@ -97,9 +123,9 @@ fn wire_error(error: &io::Error) -> WireError {
     }
 }
 
-/// Takes the next packet; one that cannot be had does not stand in the way of those behind it (a frame that Linux cannot
-/// describe to anybody is reported as an error and gone).
-fn receive_packet(mut receive: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+/// Takes packets; one that cannot be had does not stand in the way of those behind it (a frame that Linux cannot describe to
+/// anybody is reported as an error and gone).
+fn receive_packets(mut receive: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     let mut last = receive();
     for _ in 1..ERRORS_MAX {
         match &last {
@@ -177,7 +203,7 @@ impl Stream {
             return Ok(None);
         };
         let len = usize::try_from(u32::from_be_bytes(*len)).unwrap_or(usize::MAX);
-        if len > STREAM_FRAME_MAX {
+        if len > FRAME_MAX {
             // Where the next frame begins cannot be known.
             self.ended = true;
             self.taken = self.read.len();
@@ -197,7 +223,7 @@ impl Stream {
         self.taken = 0;
         let had = self.read.len();
         // A frame fits, whole, and some more with it.
-        self.read.resize(LENGTH + STREAM_FRAME_MAX, 0);
+        self.read.resize(LENGTH + FRAME_MAX, 0);
         let got = read(self.read.get_mut(had..).unwrap_or_default());
         self.read.truncate(had + got.as_ref().copied().unwrap_or(0));
         self.ended = matches!(got, Ok(0));
@@ -292,9 +318,9 @@ mod tests {
     #[test]
     fn packet_that_cannot_be_had_does_not_hide_the_next() {
         let mut results = VecDeque::from([Err(io::ErrorKind::InvalidInput.into()), Ok(5)]);
-        assert_eq!(receive_packet(|| results.pop_front().unwrap()).unwrap(), 5);
+        assert_eq!(receive_packets(|| results.pop_front().unwrap()).unwrap(), 5);
         let mut calls = 0;
-        let always = receive_packet(|| {
+        let always = receive_packets(|| {
             calls += 1;
             Err(io::ErrorKind::NetworkDown.into())
         });

@@ -8,7 +8,7 @@ use clap::{
 };
 use runu_core::Bytes;
 
-use crate::{disk::DiskFlag, install::Engine};
+use crate::{disk::DiskFlag, install::Engine, passt::Port};
 
 /// What `--version` tells behind our name, in lines that engines read: docker wants `commit:`, podman and containerd
 /// print it.
@@ -40,7 +40,7 @@ pub(crate) enum Verb {
     Run(RunFlags),
     /// Tell what a kernel file is, what it understands and what can run it
     Inspect(InspectFlags),
-    /// Run the built-in unikernel and tell what happened
+    /// Run a built-in unikernel and tell what happened
     Demo(DemoFlags),
     /// Make a container engine know this program as its runtime `runu`
     Install(InstallFlags),
@@ -420,6 +420,10 @@ pub(crate) struct RunFlags {
     #[arg(long, value_name = "FILE")]
     pub(crate) initrd: Option<PathBuf>,
 
+    /// Lead a port of this host to one of the guest's, by passt(1); for several, the flag is repeated
+    #[arg(short, long, value_name = "[ADDRESS:]HOST:GUEST[/udp]", conflicts_with = "bundle")]
+    pub(crate) publish: Vec<Port>,
+
     /// File to give to the guest as a disk, read-only if `:ro` follows; for several, the flag is repeated
     #[arg(long, value_name = "FILE[:ro]", conflicts_with = "bundle", value_parser = disk_flag())]
     pub(crate) disk: Vec<DiskFlag>,
@@ -476,6 +480,10 @@ pub(crate) struct InspectFlags {
 /// Flags of `runu demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoFlags {
+    /// Which unikernel
+    #[arg(value_enum, default_value_t = DemoGuest::Hello, value_name = "GUEST")]
+    pub(crate) guest: DemoGuest,
+
     /// Which of the two kinds of kernel to run
     #[arg(long, value_enum, default_value_t = DemoKind::Multiboot, value_name = "KIND")]
     pub(crate) kind: DemoKind,
@@ -513,6 +521,15 @@ pub(crate) enum MonitorChoice {
     Auto,
     /// A sandboxed process without a VM
     Process,
+}
+
+/// The unikernels of `runu demo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DemoGuest {
+    /// Says hello and ends
+    Hello,
+    /// Serves a page until it is ended; needs passt(1)
+    Http,
 }
 
 /// What `--kind` takes.

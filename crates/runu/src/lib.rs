@@ -3,7 +3,8 @@
 //! This is the command line: it parses words, opens files, prints and fixes the exit status. What a kernel is, how it is
 //! sandboxed and how it runs is known to the libraries below (ARCHITECTURE.md). Each verb is one file under `verbs`.
 //!
-//! A guest's process is this program too, run afresh inside the sandbox under a name of its own.
+//! A guest's process is this program too, run afresh inside the sandbox under a name of its own, and so is the one that
+//! serves its shared directories.
 
 mod cli;
 mod disk;
@@ -13,6 +14,7 @@ mod monitor;
 mod oci;
 mod open;
 mod parse;
+mod passt;
 mod start;
 mod stdio;
 mod table;
@@ -26,9 +28,11 @@ use crate::cli::{Cli, Verb};
 #[must_use]
 pub fn main() -> u8 {
     // First of all: a guest's process parses no command line and prints nothing.
-    if std::env::args_os().next().is_some_and(|name| name.as_encoded_bytes() == start::GUEST_NAME.to_bytes())
-    {
-        runu_process::guest_main();
+    let name = std::env::args_os().next().unwrap_or_default();
+    match name.as_encoded_bytes() {
+        name if name == start::GUEST_NAME.to_bytes() => runu_process::guest_main(),
+        name if name == start::FILES_NAME.to_bytes() => return runu_files::files_main(),
+        _ => {}
     }
     let began = timeline::now();
     stdio::prepare();

@@ -15,7 +15,7 @@ use std::{
 };
 
 use runu_core::{Blame, Blamed, Bytes, Plan, Printable, Report, VirtAddr};
-use runu_guest::{DetectError, Guest, Invocation};
+use runu_guest::{DetectError, Guest, Invocation, NetworkUse};
 use runu_process::{Reading, descriptor};
 use runu_sandbox::{CgroupSpec, Ended, Spec};
 use rustix::fs::MemfdFlags;
@@ -26,12 +26,16 @@ use crate::{
     failure::Failure,
     monitor::{self, Fit},
     open::{self, OpenError, Opened},
+    passt::{Connection, Passt, Port},
     stdio,
     verdict::{self, Verdict},
 };
 
 /// The name under which this program is a guest's process instead of a command line.
 pub(crate) const GUEST_NAME: &CStr = c"runu-guest";
+
+/// The name under which this program serves a guest's shared directories.
+pub(crate) const FILES_NAME: &CStr = c"runu-files";
 
 /// Host name in the sandbox; nobody but the guest's process can see it.
 const HOST_NAME: &str = "runu";
@@ -91,6 +95,8 @@ pub(crate) struct Wishes {
     pub(crate) invocation: Invocation,
     /// The initrd.
     pub(crate) initrd: Option<Opened>,
+    /// Ports of the host that lead to the guest; it has a network if there are any.
+    pub(crate) ports: Vec<Port>,
     /// The disks.
     pub(crate) disks: Vec<OpenDisk>,
 }
@@ -116,11 +122,17 @@ enum StartError {
     /// No memory file or no pipe.
     #[error("cannot make the {what} for the guest's process")]
     Channel { what: &'static str, source: io::Error },
+    /// Ports for a guest without a network.
+    #[error("no port can be published: {kind} has no network")]
+    NoNetwork { kind: String },
 }
 
 impl Blamed for StartError {
     fn blame(&self) -> Blame {
-        Blame::Host
+        match self {
+            StartError::Channel { .. } => Blame::Host,
+            StartError::NoNetwork { .. } => Blame::User,
+        }
     }
 }
 
@@ -130,7 +142,13 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
     let reading = Reading::now().to_argument();
     let guest = kernel.detect()?;
     let monitor = monitor::choose(wishes.monitor, &guest)?;
-    let plan = plan(&guest, &wishes)?;
+    if !wishes.ports.is_empty() && runu_guest::network_use(&guest) == NetworkUse::None {
+        return Err(StartError::NoNetwork { kind: guest.kind.to_string() }.into());
+    }
+    // Dropped last, when the guest's end of its stream is closed for sure.
+    let passt = (!wishes.ports.is_empty()).then(|| Passt::start(&wishes.ports)).transpose()?;
+    let (_passt, connection) = passt.unzip();
+    let plan = plan(&guest, &wishes, connection.as_ref())?;
     let Kernel { file: kernel, bytes, .. } = kernel;
     // A megabyte less to hold while the guest runs; on a bad end the file is read again.
     drop(bytes);
@@ -141,11 +159,13 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
         (report_writer.into(), descriptor::REPORT),
     ];
     descriptors.extend(wishes.initrd.map(|initrd| (OwnedFd::from(initrd.file), descriptor::INITRD)));
+    descriptors.extend(connection.map(|connection| (connection.stream, descriptor::NETWORK)));
     let disks = wishes.disks.into_iter().map(|disk| OwnedFd::from(disk.opened.file));
     descriptors.extend(disks.zip((0..).map_while(descriptor::disk)));
     let spec = Spec {
         argv: &[GUEST_NAME, &reading],
         descriptors,
+        companion: None,
         hostname: Some(HOST_NAME),
         cgroup: Some(CgroupSpec {
             name: format!("runu-{}", std::process::id()),
@@ -161,16 +181,21 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
 }
 
 /// The plan for a guest that is wished so.
-fn plan(guest: &Guest, wishes: &Wishes) -> Result<Plan, Failure> {
+fn plan(guest: &Guest, wishes: &Wishes, connection: Option<&Connection>) -> Result<Plan, Failure> {
     if !wishes.disks.is_empty() {
         runu_guest::check_disks(guest)?;
     }
     let mut invocation = wishes.invocation.clone();
-    invocation.parameters.extend(runu_guest::card_parameters(guest, wishes.disks.len()));
+    if let Some(connection) = connection {
+        runu_guest::add_network_parameters(guest, &connection.network, &mut invocation.parameters);
+    }
+    let cards = usize::from(connection.is_some()) + wishes.disks.len();
+    invocation.parameters.extend(runu_guest::card_parameters(guest, cards));
     let command_line = runu_guest::command_line(guest, &invocation)?;
     let initrd_size = wishes.initrd.as_ref().map(|initrd| initrd.size);
     let plan = runu_guest::plan(guest, command_line, wishes.memory, initrd_size)?;
-    Ok(Plan { disks: wishes.disks.iter().map(OpenDisk::disk).collect(), ..plan })
+    let network = connection.map(|connection| connection.card);
+    Ok(Plan { network, disks: wishes.disks.iter().map(OpenDisk::disk).collect(), ..plan })
 }
 
 /// The plan in a memory file, at its start.

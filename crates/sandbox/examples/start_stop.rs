@@ -35,6 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let ended = runu_sandbox::run(Spec {
             argv: &[GUEST],
             descriptors: Vec::new(),
+            companion: None,
             hostname: Some("guest"),
             cgroup: Some(CgroupSpec {
                 name: format!("runu-start-{}", std::process::id()),

@@ -66,7 +66,7 @@ pub(crate) fn live(plan: &init::Plan<'_>, hold: &Hold<'_>, left: c_int) -> ! {
         sys::exit_now(NOT_MADE);
     }
     let how = match wait_for_start(plan, hold) {
-        Ok(guest) => match init::wait_for(guest, &plan.awaited) {
+        Ok(guest) => match init::wait_for(guest, plan) {
             End::Exited(status) => How::Exited(status),
             End::Signalled(signal) => How::Signalled(signal),
             End::Requested(signal) => How::Requested(signal),
@@ -113,6 +113,7 @@ fn descriptors(plan: &init::Plan<'_>, hold: &Hold<'_>) -> Vec<RawFd> {
     keep.extend([0, 1, 2]);
     keep.extend(plan.cgroups.iter().chain(&hold.terminal).map(AsRawFd::as_raw_fd));
     keep.extend(plan.descriptors.iter().map(|(descriptor, _)| descriptor.as_raw_fd()));
+    keep.extend(plan.companion.iter().flat_map(|companion| companion.descriptors()).map(AsRawFd::as_raw_fd));
     keep.extend(hold.namespaces.descriptors().map(AsRawFd::as_raw_fd));
     keep.extend(&hold.kept);
     keep

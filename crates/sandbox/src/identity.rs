@@ -116,7 +116,7 @@ impl Identity {
 
     /// Becomes that user, for good and without any capability. Runs in the supervisor, last of all privileged steps.
     pub(crate) fn assume(&self) -> Result<(), Errno> {
-        sys::empty_bounding_set()?;
+        sys::limit_bounding_set(0)?;
         match *self {
             Identity::Own { id } => {
                 rustix::thread::set_thread_groups(&[])?;
@@ -138,7 +138,8 @@ impl Identity {
     }
 }
 
-fn become_user(uid: u32, gid: u32) -> Result<(), Errno> {
+/// Becomes a user and group, for good.
+pub(crate) fn become_user(uid: u32, gid: u32) -> Result<(), Errno> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)

@@ -21,6 +21,7 @@ use rustix::{
 
 use crate::{
     clock,
+    companion::Prepared,
     identity::Identity,
     report::{End, Message},
     root,
@@ -52,6 +53,8 @@ pub(crate) struct Plan<'a> {
     /// The guest process's descriptors, in ascending order of the numbers they get; all numbers that they and `program`
     /// and `report` have now are higher.
     pub(crate) descriptors: Vec<(OwnedFd, RawFd)>,
+    /// What is started beside the guest process.
+    pub(crate) companion: Option<Prepared<'a>>,
     /// SIGCHLD and the signals that end the sandbox.
     pub(crate) awaited: SignalSet,
 }
@@ -71,7 +74,7 @@ pub(crate) fn live(plan: &Plan<'_>) -> ! {
             sys::exit_now(NOT_MADE);
         }
     };
-    let end = wait_for(guest, &plan.awaited);
+    let end = wait_for(guest, plan);
     Message::Ended { end, ready, executed, ended: clock::now() }.send(plan.report.as_fd());
     sys::exit_now(end.exit_status());
 }
@@ -109,6 +112,9 @@ pub(crate) fn furnish(plan: &Plan<'_>, identity: &Identity) -> Result<(), (Step,
         sys::set_domain_name(name).at(Step::DomainName)?;
     }
     root::empty()?;
+    if let Some(companion) = &plan.companion {
+        companion.start(&plan.program)?;
+    }
     identity.assume().at(Step::Privileges)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Privileges)
 }
@@ -144,16 +150,16 @@ pub(crate) fn become_guest(plan: &Plan<'_>, more: &[(OwnedFd, RawFd)]) -> (Step,
             return (Step::Limits, errno);
         }
     }
-    match place(plan, more) {
+    match place(plan.descriptors.iter().chain(more)) {
         Ok(()) => (Step::Exec, sys::exec(plan.program.as_fd(), &plan.argv)),
         Err(errno) => (Step::Descriptors, errno),
     }
 }
 
-/// Gives this process exactly its descriptors and the signal dispositions of a fresh one.
-fn place(plan: &Plan<'_>, more: &[(OwnedFd, RawFd)]) -> Result<(), Errno> {
+/// Gives this process exactly these descriptors, whose numbers ascend, and the signal dispositions of a fresh one.
+pub(crate) fn place<'a>(descriptors: impl Iterator<Item = &'a (OwnedFd, RawFd)>) -> Result<(), Errno> {
     let mut next = FIRST_GIVEN;
-    for (descriptor, number) in plan.descriptors.iter().chain(more) {
+    for (descriptor, number) in descriptors {
         sys::close_range(next, number - 1, Close::OnExec)?;
         sys::duplicate_onto(descriptor.as_raw_fd(), *number)?;
         next = number + 1;
@@ -175,16 +181,21 @@ fn place(plan: &Plan<'_>, more: &[(OwnedFd, RawFd)]) -> Result<(), Errno> {
 /// `_NSIG` of x86_64 Linux.
 const LAST_SIGNAL: c_int = 64;
 
-/// Reaps until the guest process is over; ends it when one of the ending signals comes.
-pub(crate) fn wait_for(guest: Pid, awaited: &SignalSet) -> End {
+/// Reaps until the guest process is over; ends it when one of the ending signals comes, or when its companion fails: it would
+/// wait for it for ever.
+pub(crate) fn wait_for(guest: Pid, plan: &Plan<'_>) -> End {
+    let companion = plan.companion.as_ref().and_then(Prepared::pid);
     let mut requested = None;
     loop {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             if pid == guest {
                 return End::new(status, requested);
             }
+            if Some(pid) == companion && status.exit_status() != Some(0) {
+                let _ = rustix::process::kill_process(guest, Signal::KILL);
+            }
         }
-        if let Ok(signal) = awaited.wait()
+        if let Ok(signal) = plan.awaited.wait()
             && ENDING.contains(&signal)
         {
             requested = requested.or(Some(signal));

@@ -6,6 +6,7 @@
 //! caller           opens files, clones the supervisor, forwards signals, waits, cleans up      run.rs, signals.rs, cgroup.rs
 //! └─ supervisor    process 1 of new namespaces, cloned without exec: makes the sandbox,        init.rs, root.rs, identity.rs
 //!    │             gives up its privileges, reaps, ends with the guest's status
+//!    ├─ companion  our own executable beside it, for what the guest must not do itself              companion.rs
 //!    └─ guest      our own executable, run afresh by descriptor; locks itself down             lockdown.rs, seccomp.rs
 //! ```
 //!
@@ -20,12 +21,14 @@
 mod beside;
 mod cgroup;
 mod clock;
+mod companion;
 mod create;
 mod error;
 mod hold;
 mod identity;
 mod init;
 mod lockdown;
+mod mounts;
 mod namespaces;
 mod network;
 mod parcel;
@@ -47,9 +50,11 @@ pub use cgroup::{
     Amount, BusError, CgroupName, ContainerCgroup, ContainerCgroupError, CpuTime, Resources, Scope, Throttle,
     Throttled, Usage,
 };
+pub use companion::{Account, Companion};
 pub use create::{Placed, Ready, create};
 pub use error::SandboxError;
 pub use lockdown::{LockdownError, guest_lockdown};
+pub use mounts::directory;
 pub use namespaces::{Namespace, Namespaces, TimeNamespace, UserNamespace};
 pub use network::{Interface, NetworkError, Taken, take_over};
 pub use process::{Replacement, exists_since, is_signal, replace, signal, started_at, wait_for_end};

@@ -7,38 +7,53 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{error::SandboxError, init::FIRST_GIVEN, step::Step, sys};
+use crate::{
+    companion::{Companion, Prepared},
+    error::SandboxError,
+    init::FIRST_GIVEN,
+    step::Step,
+    sys,
+};
 
 /// The largest number a descriptor can have inside: far more than any guest has devices, far less than any limit on open
 /// files.
 const LAST_GIVEN: RawFd = 255;
 
 /// Descriptors for the guest process and the program it runs.
-pub(crate) struct Parcel {
+pub(crate) struct Parcel<'a> {
     /// In ascending order of the numbers they get; all are open on numbers from `above` up.
     pub(crate) descriptors: Vec<(OwnedFd, RawFd)>,
+    /// What is started beside it.
+    pub(crate) companion: Option<Prepared<'a>>,
     /// Our own executable.
     pub(crate) program: OwnedFd,
     /// The first number that no descriptor is to get.
     pub(crate) above: RawFd,
 }
 
-impl Parcel {
+impl<'a> Parcel<'a> {
     /// Checks the numbers, those that are handed over later among them, and moves every descriptor above all of them.
     pub(crate) fn pack(
         mut descriptors: Vec<(OwnedFd, RawFd)>,
+        mut companion: Option<Companion<'a>>,
         later: &[RawFd],
     ) -> Result<Self, SandboxError> {
         let fail = |step| move |errno| SandboxError::new(step, errno, false);
         keep_stdio_open().map_err(fail(Step::Stdio))?;
-        let above = check_numbers(&mut descriptors, later)?;
-        for (descriptor, _) in &mut descriptors {
+        let mut above = check_numbers(&mut descriptors, later)?;
+        let mut theirs = companion.as_mut().map(|companion| &mut companion.descriptors);
+        if let Some(theirs) = &mut theirs {
+            above = above.max(check_numbers(theirs, &[])?);
+        }
+        for (descriptor, _) in descriptors.iter_mut().chain(theirs.into_iter().flatten()) {
             lift(descriptor, above).map_err(fail(Step::Descriptors))?;
         }
         let mut program = rustix::fs::open(c"/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(fail(Step::OwnExecutable))?;
         lift(&mut program, above).map_err(fail(Step::OwnExecutable))?;
-        Ok(Parcel { descriptors, program, above })
+        let companion = companion
+            .map(|Companion { argv, descriptors, account }| Prepared::new(argv, descriptors, account));
+        Ok(Parcel { descriptors, companion, program, above })
     }
 }
 

@@ -10,7 +10,7 @@ use runu_core::Bytes;
 use rustix::process::{Resource, Rlimit};
 use serde::Serialize;
 
-use crate::{cgroup::ContainerCgroup, namespaces::Namespaces};
+use crate::{cgroup::ContainerCgroup, companion::Companion, namespaces::Namespaces};
 
 /// What to run and with what.
 ///
@@ -23,6 +23,8 @@ pub struct Spec<'a> {
     /// once. They are closed in the caller as soon as the sandbox has them, so that the end of the guest is the end of
     /// what it held.
     pub descriptors: Vec<(OwnedFd, RawFd)>,
+    /// A process beside the guest's.
+    pub companion: Option<Companion<'a>>,
     /// The host name inside; none leaves what is there.
     pub hostname: Option<&'a str>,
     /// Limits on memory and processes, and the means to account for both.

@@ -38,6 +38,8 @@ pub enum Step {
     Clocks,
     /// Giving up privileges.
     Privileges,
+    /// Starting the process beside the guest's.
+    Companion,
     /// Binding the supervisor's life to the caller's.
     DeathSignal,
     /// Cloning the guest process.
@@ -57,7 +59,7 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 24] = [
+    const ALL: [Step; 25] = [
         Step::Stdio,
         Step::OwnExecutable,
         Step::Signals,
@@ -74,6 +76,7 @@ impl Step {
         Step::DomainName,
         Step::Clocks,
         Step::Privileges,
+        Step::Companion,
         Step::DeathSignal,
         Step::CloneGuest,
         Step::Descriptors,
@@ -114,6 +117,7 @@ impl fmt::Display for Step {
             Step::DomainName => "set the domain name",
             Step::Clocks => "make a time namespace",
             Step::Privileges => "give up privileges",
+            Step::Companion => "start the process beside the guest's",
             Step::DeathSignal => "bind the supervisor's life to the caller's",
             Step::CloneGuest => "clone the guest process",
             Step::Descriptors => "place the guest's descriptors",

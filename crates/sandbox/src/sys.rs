@@ -345,6 +345,31 @@ pub(crate) fn unshare(kinds: c_int) -> Result<(), Errno> {
     check(i64::from(unsafe { libc::unshare(kinds) })).map(drop)
 }
 
+/// Sets attributes (`MOUNT_ATTR_*`) of the mount that `tree` is open on, and of all below it, and makes them private.
+pub(crate) fn set_mount_attributes(tree: BorrowedFd<'_>, attributes: u64) -> Result<(), Errno> {
+    /// `struct mount_attr` (linux/mount.h).
+    #[repr(C)]
+    struct MountAttr {
+        attr_set: u64,
+        attr_clr: u64,
+        propagation: u64,
+        userns_fd: u64,
+    }
+    let attr = MountAttr { attr_set: attributes, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
+    // SAFETY: the path is a live string, the structure is live and of the size that is told.
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    check(set).map(drop)
+}
+
 /// Makes standard input the controlling terminal of this session, which this process must lead.
 pub(crate) fn take_terminal() -> Result<(), Errno> {
     // SAFETY: TIOCSCTTY takes a number and touches no memory.
@@ -412,11 +437,11 @@ pub(crate) fn set_domain_name(name: &str) -> Result<(), Errno> {
     check(i64::from(unsafe { libc::setdomainname(name.as_ptr().cast::<c_char>(), name.len()) })).map(drop)
 }
 
-/// Takes every capability out of the bounding set, so that no exec can ever bring one back.
-pub(crate) fn empty_bounding_set() -> Result<(), Errno> {
+/// Takes every capability out of the bounding set whose bit is not in `kept`, so that no exec can ever bring one back.
+pub(crate) fn limit_bounding_set(kept: u64) -> Result<(), Errno> {
     /// Capability sets are 64 bits wide (capget(2), version 3).
     const CAPABILITIES: c_int = 64;
-    for capability in 0..CAPABILITIES {
+    for capability in (0..CAPABILITIES).filter(|capability| kept & 1 << capability == 0) {
         // SAFETY: PR_CAPBSET_DROP takes a number and touches no memory.
         match check(i64::from(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) })) {
             Ok(_) => {}

@@ -96,8 +96,13 @@ fn life(
     texts: &[&[u8]],
 ) -> Result<(i32, String), Box<dyn Error>> {
     let (mut reader, writer) = io::pipe()?;
-    let spec =
-        Spec { argv: &[GUEST], descriptors: vec![(writer.into(), GIVEN)], hostname: None, cgroup: None };
+    let spec = Spec {
+        argv: &[GUEST],
+        descriptors: vec![(writer.into(), GIVEN)],
+        companion: None,
+        hostname: None,
+        cgroup: None,
+    };
     let holding = Holding {
         namespaces: Namespaces::default(),
         cgroup,

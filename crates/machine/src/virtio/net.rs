@@ -3,12 +3,14 @@
 //! ```text
 //! net/header.rs    what is told of a frame before its bytes
 //! net/incoming.rs  frames on their way to the driver
+//! net/outgoing.rs  frames on their way to the wire
 //! net/offload.rs   what the other end of the wire leaves to the card: checksums, segments
 //! ```
 
 mod header;
 mod incoming;
 mod offload;
+mod outgoing;
 
 use std::{
     fmt,
@@ -28,6 +30,7 @@ use virtio_queue::Reader;
 use super::{Broken, Device, Kind, Ring};
 use header::{Checksum, Header, Segments};
 use incoming::Incoming;
+use outgoing::Outgoing;
 
 /// Queues (§5.1.2).
 const RECEIVE: usize = 0;
@@ -40,7 +43,7 @@ const LINK_UP: u16 = 1;
 const BUFFERS: [u8; 2] = 1_u16.to_le_bytes();
 
 /// The longest frame: 64 KiB of payload behind an Ethernet header with a VLAN tag. What is longer is no frame.
-pub(crate) const FRAME_MAX: usize = 65_535 + 18;
+pub const FRAME_MAX: usize = 65_535 + 18;
 
 /// The longest packet that a driver takes that was not told of another.
 const MTU: u16 = 1500;
@@ -80,11 +83,14 @@ pub trait Wire: fmt::Debug {
     /// Tries once more to send what there was no room for of frames that count as sent.
     fn flush(&mut self);
 
-    /// Takes a header and a frame that has arrived; the length of both. What is longer than `into` is cut off.
+    /// Takes the next frame that has arrived: it is [`Wire::frame`] then.
     ///
     /// # Errors
     /// None has arrived, or none will.
-    fn receive(&mut self, into: &mut [u8]) -> Result<usize, WireError>;
+    fn receive(&mut self) -> Result<(), WireError>;
+
+    /// The header and the frame that were received last.
+    fn frame(&mut self) -> &mut [u8];
 }
 
 /// How many bytes are before each frame on a [`Wire`].
@@ -98,16 +104,14 @@ pub struct Net<W> {
     mtu: u16,
     /// What the driver chose.
     features: u64,
-    /// A header and the frame that is being sent.
-    outgoing: Vec<u8>,
+    outgoing: Outgoing,
     incoming: Incoming,
 }
 
 impl<W: Wire> Net<W> {
     /// A card with that hardware address, plugged into `wire`, which takes packets of `mtu` bytes.
     pub fn new(wire: W, mac: Mac, mtu: u16) -> Self {
-        let outgoing = vec![0; Header::LEN + FRAME_MAX];
-        Net { wire, mac, mtu, features: 0, outgoing, incoming: Incoming::new(mtu.min(MTU)) }
+        Net { wire, mac, mtu, features: 0, outgoing: Outgoing::new(), incoming: Incoming::new(mtu.min(MTU)) }
     }
 
     /// Puts it into the next slot of a machine, if there is one.
@@ -133,30 +137,29 @@ impl<W: Wire> Net<W> {
             let head = chain.head();
             let mut reader = chain.reader()?;
             // A frame that cannot be sent is swallowed: its buffers come back.
-            if let Some(len) = self.take(&mut reader)
-                && let Some(frame) = self.outgoing.get(..len)
-                && self.wire.send(frame) == Err(WireError::Busy)
+            if let Some((header, len)) = self.take(&mut reader)
+                && self.outgoing.put(header, len, &mut self.wire) == Err(WireError::Busy)
             {
                 ring.unpop();
                 return Ok(());
             }
             ring.push(head, 0)?;
         }
+        // What cannot be sent now waits until there is room.
+        let _ = self.outgoing.send(&mut self.wire);
         Ok(())
     }
 
-    /// Takes a header and a frame from the driver; the length of both. `None` if there is none, if it is too long for
-    /// anybody, or if its header asks for what was not agreed on.
-    fn take(&mut self, reader: &mut Reader<'_>) -> Option<usize> {
+    /// Takes a frame from the driver: what is to be done with it, and its length. `None` if there is none, if it is too long
+    /// for anybody, or if its header asks for what was not agreed on.
+    fn take(&mut self, reader: &mut Reader<'_>) -> Option<(Header, usize)> {
         let (mut header, mut gap) = ([0; Header::LEN], BUFFERS);
         reader.read_exact(&mut header).ok()?;
         reader.read_exact(gap.get_mut(..self.gap())?).ok()?;
         let header = self.allowed(header)?;
-        let len = Header::LEN + reader.available_bytes();
-        let frame = self.outgoing.get_mut(Header::LEN..len).filter(|frame| !frame.is_empty())?;
-        reader.read_exact(frame).ok()?;
-        self.outgoing.get_mut(..Header::LEN)?.copy_from_slice(&header.bytes());
-        Some(len)
+        let len = reader.available_bytes();
+        reader.read_exact(self.outgoing.room(len).filter(|frame| !frame.is_empty())?).ok()?;
+        Some((header, len))
     }
 
     /// What counts of a driver's header. One that may ask for nothing need not write anything sensible.
@@ -190,7 +193,7 @@ impl<W: Wire> Net<W> {
                     ring.unpop();
                     return Ok(());
                 };
-                let frame = self.incoming.frame();
+                let frame = self.incoming.frame(&mut self.wire);
                 let len = Header::LEN + gap + frame.len();
                 // A frame that the driver has no room for is lost.
                 if len <= room {
@@ -264,5 +267,6 @@ impl<W: Wire> Device for Net<W> {
     fn reset(&mut self) {
         self.features = 0;
         self.incoming.clear();
+        self.outgoing.clear();
     }
 }

@@ -83,7 +83,7 @@ fn frame_on_a_busy_wire_waits_for_its_turn() {
     *driver.wire.busy.borrow_mut() = true;
     driver.send(0, b"first");
     driver.send(1, b"second");
-    assert_eq!(driver.used(1), None);
+    assert_eq!((driver.used(1), driver.used(1)), (Some((0, 0)), None));
 
     *driver.wire.busy.borrow_mut() = false;
     driver.cards.poll(&driver.memory);

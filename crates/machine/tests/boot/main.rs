@@ -37,6 +37,7 @@ fn plan(boot: BootProtocol) -> Plan {
         memory: Bytes::mib(16),
         initrd: None,
         network: None,
+        shares: Vec::new(),
         disks: Vec::new(),
         code_memory: None,
     }

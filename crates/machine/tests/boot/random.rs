@@ -51,6 +51,7 @@ prop_compose! {
             memory: Bytes::mib(memory),
             initrd: initrd.map(Bytes),
             network: None,
+            shares: Vec::new(),
             disks: Vec::new(),
             code_memory: None,
         }

@@ -58,7 +58,7 @@ pub(crate) fn start(
     let strings: Vec<CString> =
         ["runu-guest"].iter().chain(words).filter_map(|word| CString::new(*word).ok()).collect();
     let argv: Vec<&CStr> = strings.iter().map(CString::as_c_str).collect();
-    runu_sandbox::run(Spec { argv: &argv, descriptors, hostname: Some(HOST_NAME), cgroup })
+    runu_sandbox::run(Spec { argv: &argv, descriptors, companion: None, hostname: Some(HOST_NAME), cgroup })
 }
 
 /// A name for a control group of this test run.

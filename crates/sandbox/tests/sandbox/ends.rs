@@ -75,7 +75,13 @@ fn host_name_too_long_is_refused_by_its_step() -> Outcome {
     let argv = [c"runu-guest"];
     // With a group, so that there is something to leave behind.
     let cgroup = CgroupSpec { name: caller::cgroup_name(), memory_max: None, pids_max: Some(8) };
-    let spec = Spec { argv: &argv, descriptors: Vec::new(), hostname: Some(&hostname), cgroup: Some(cgroup) };
+    let spec = Spec {
+        argv: &argv,
+        descriptors: Vec::new(),
+        companion: None,
+        hostname: Some(&hostname),
+        cgroup: Some(cgroup),
+    };
     match runu_sandbox::run(spec) {
         Err(SandboxError::Step { step, source }) => {
             expect("the step", step, Step::HostName)?;

@@ -1,7 +1,7 @@
 //! Frames on their way from the wire to a driver: made into what the driver takes.
 
 use super::{
-    FRAME_MAX, Wire,
+    Wire,
     header::{Checksum, Header},
     offload::{self, Cut, ETHERNET},
 };
@@ -9,10 +9,7 @@ use super::{
 /// Frames on their way to the driver.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    /// A header and the frame that came last.
-    frame: Vec<u8>,
-    len: usize,
-    /// What is left of it to be cut off, if it has to be cut, and the piece that was cut off last.
+    /// What is left to be cut off of the frame that came last, if it has to be cut, and the piece that was cut off last.
     cut: Option<Cut>,
     piece: Vec<u8>,
     /// The longest frame that the driver takes.
@@ -25,8 +22,6 @@ impl Incoming {
     /// For a driver that takes packets of `mtu` bytes.
     pub(super) fn new(mtu: u16) -> Self {
         Incoming {
-            frame: vec![0; Header::LEN + FRAME_MAX],
-            len: 0,
             cut: None,
             piece: Vec::new(),
             longest: ETHERNET + usize::from(mtu),
@@ -48,29 +43,29 @@ impl Incoming {
     /// `frames` have been taken from the wire.
     pub(super) fn next(&mut self, wire: &mut impl Wire, frames: &mut usize) -> Option<Header> {
         loop {
-            if let Some(header) = self.next_piece() {
+            if let Some(header) = self.next_piece(wire) {
                 return Some(header);
             }
             *frames = frames.checked_sub(1)?;
-            self.len = wire.receive(&mut self.frame).ok()?;
-            if let Some(header) = self.whole() {
+            wire.receive().ok()?;
+            if let Some(header) = self.whole(wire) {
                 return Some(header);
             }
         }
     }
 
     /// The frame that was made ready.
-    pub(super) fn frame(&self) -> &[u8] {
+    pub(super) fn frame<'a>(&'a self, wire: &'a mut impl Wire) -> &'a [u8] {
         match self.cut {
             Some(_) => &self.piece,
-            None => self.frame.get(Header::LEN..self.len).unwrap_or_default(),
+            None => wire.frame().get(Header::LEN..).unwrap_or_default(),
         }
     }
 
     /// The frame that has come, if the driver takes it whole; begins to cut it if it has to be cut. What is neither is
     /// dropped: too short to be one (which Unikraft ends its interface for), too long, or not what its header says.
-    fn whole(&mut self) -> Option<Header> {
-        let (header, frame) = self.frame.get_mut(..self.len)?.split_first_chunk_mut()?;
+    fn whole(&mut self, wire: &mut impl Wire) -> Option<Header> {
+        let (header, frame) = wire.frame().split_first_chunk_mut()?;
         let header = Header::read(*header)?;
         if header.segments.is_some() {
             self.cut = Cut::new(header, frame).filter(|cut| cut.longest() <= self.longest);
@@ -82,9 +77,9 @@ impl Incoming {
         finished(header, frame, self.takes_unfinished)
     }
 
-    fn next_piece(&mut self) -> Option<Header> {
-        let frame = self.frame.get(Header::LEN..self.len)?;
-        let header = self.cut.as_mut()?.next(frame, &mut self.piece);
+    fn next_piece(&mut self, wire: &mut impl Wire) -> Option<Header> {
+        let cut = self.cut.as_mut()?;
+        let header = cut.next(wire.frame().get(Header::LEN..).unwrap_or_default(), &mut self.piece);
         let header = header.and_then(|header| finished(header, &mut self.piece, self.takes_unfinished));
         if header.is_none() {
             self.cut = None;

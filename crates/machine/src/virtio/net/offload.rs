@@ -13,14 +13,14 @@ pub(super) const ETHERNET: usize = 14;
 
 /// Where its type is, and types (IEEE 802 numbers): those of two kinds of tags, which stand before another type.
 const TYPE: usize = 12;
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
+pub(super) const IPV4: u16 = 0x0800;
+pub(super) const IPV6: u16 = 0x86dd;
 const TAGS: [u16; 2] = [0x8100, 0x88a8];
 const TAG: usize = 4;
 const TAGS_MAX: usize = 2;
 
 /// Protocols (IANA protocol numbers).
-const TCP: u8 = 6;
+pub(super) const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 /// Where the checksum is in headers of TCP (RFC 9293 §3.1) and UDP (RFC 768), and UDP's header's length.
@@ -33,7 +33,7 @@ const FIN_AND_PSH: u8 = 0x01 | 0x08;
 const CWR: u8 = 0x80;
 
 /// The Internet checksum's sum (RFC 1071), not yet folded.
-fn sum(bytes: &[u8]) -> u64 {
+pub(super) fn sum(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<4>();
     let mut sum: u64 = words.iter().map(|word| u64::from(u32::from_be_bytes(*word))).sum();
     let mut last = [0; 4];
@@ -43,7 +43,7 @@ fn sum(bytes: &[u8]) -> u64 {
 }
 
 /// Folds a sum to 16 bits.
-fn fold(mut sum: u64) -> u16 {
+pub(super) fn fold(mut sum: u64) -> u16 {
     loop {
         match u16::try_from(sum) {
             Ok(sum) => return sum,
@@ -67,12 +67,12 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) -> Option<()> {
     Some(())
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u16> {
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|word| u16::from_be_bytes(*word))
 }
 
 /// Where the packet in a frame begins, and its type.
-fn network_layer(frame: &[u8]) -> Option<(usize, u16)> {
+pub(super) fn network_layer(frame: &[u8]) -> Option<(usize, u16)> {
     let mut at = TYPE;
     for _ in 0..=TAGS_MAX {
         let kind = word(frame, at)?;
@@ -181,44 +181,52 @@ impl Cut {
             let len = u16::try_from(packet.len() - segment).ok()?;
             put(packet, segment + 4, &len.to_be_bytes())?;
         }
-        self.finish_ip(packet)?;
-        let header = if self.has_checksum { self.seed(packet)? } else { Header::default() };
+        if self.is_ipv4 {
+            let number = word(packet, 4)?.wrapping_add(self.pieces);
+            put(packet, 4, &number.to_be_bytes())?;
+        }
+        finish_ip(packet, self.is_ipv4, segment)?;
+        let mut header = Header::default();
+        if self.has_checksum {
+            let (protocol, offset) = if self.is_tcp { (TCP, TCP_CHECKSUM) } else { (UDP, UDP_CHECKSUM) };
+            seed(packet, self.is_ipv4, segment, protocol)?;
+            header.checksum = Checksum::Missing { start: u16::try_from(self.segment).ok()?, offset };
+        }
         self.left.start = to;
         self.pieces = self.pieces.wrapping_add(1);
         Some(header)
     }
+}
 
-    /// Length, number and checksum of the packet.
-    fn finish_ip(&self, packet: &mut [u8]) -> Option<()> {
-        let len = u16::try_from(packet.len()).ok()?;
-        if !self.is_ipv4 {
-            return put(packet, 4, &len.checked_sub(40)?.to_be_bytes());
-        }
-        let number = word(packet, 4)?.wrapping_add(self.pieces);
-        put(packet, 2, &len.to_be_bytes())?;
-        put(packet, 4, &number.to_be_bytes())?;
-        put(packet, 10, &[0, 0])?;
-        let checksum = !fold(sum(packet.get(..self.segment - self.packet)?));
-        put(packet, 10, &checksum.to_be_bytes())
+/// Makes length and checksum of a packet right, whose segment begins `segment` bytes behind its start.
+pub(super) fn finish_ip(packet: &mut [u8], is_ipv4: bool, segment: usize) -> Option<()> {
+    let len = u16::try_from(packet.len()).ok()?;
+    if !is_ipv4 {
+        return put(packet, 4, &len.checked_sub(40)?.to_be_bytes());
     }
+    put(packet, 2, &len.to_be_bytes())?;
+    put(packet, 10, &[0, 0])?;
+    let checksum = !fold(sum(packet.get(..segment)?));
+    put(packet, 10, &checksum.to_be_bytes())
+}
 
-    /// Puts the sum of the pseudo header (RFC 9293 §3.1, RFC 8200 §8.1) where the checksum is to be.
-    fn seed(&self, packet: &mut [u8]) -> Option<Header> {
-        let addresses = if self.is_ipv4 { 12..20 } else { 8..40 };
-        let segment = self.segment - self.packet;
-        let len = packet.len() - segment;
-        let protocol = if self.is_tcp { TCP } else { UDP };
-        let seed = fold(sum(packet.get(addresses)?) + u64::from(protocol) + len as u64);
-        let offset = if self.is_tcp { TCP_CHECKSUM } else { UDP_CHECKSUM };
-        put(packet, segment + usize::from(offset), &seed.to_be_bytes())?;
-        let start = u16::try_from(self.segment).ok()?;
-        Some(Header { checksum: Checksum::Missing { start, offset }, ..Header::default() })
-    }
+/// The sum of the pseudo header (RFC 9293 §3.1, RFC 8200 §8.1).
+pub(super) fn pseudo_sum(packet: &[u8], is_ipv4: bool, segment: usize, protocol: u8) -> Option<u64> {
+    let addresses = if is_ipv4 { 12..20 } else { 8..40 };
+    let len = packet.len().checked_sub(segment)?;
+    Some(sum(packet.get(addresses)?) + u64::from(protocol) + len as u64)
+}
+
+/// Puts that where the checksum of TCP or UDP is to be.
+pub(super) fn seed(packet: &mut [u8], is_ipv4: bool, segment: usize, protocol: u8) -> Option<()> {
+    let seed = fold(pseudo_sum(packet, is_ipv4, segment, protocol)?);
+    let offset = if protocol == TCP { TCP_CHECKSUM } else { UDP_CHECKSUM };
+    put(packet, segment + usize::from(offset), &seed.to_be_bytes())
 }
 
 /// Lengths of a packet's header and of all of it, and what it carries; `None` if it is no whole packet. Headers between
 /// IPv6's own and TCP's are nothing that a frame to be cut has.
-fn ip(packet: &[u8], is_ipv4: bool) -> Option<(usize, usize, u8)> {
+pub(super) fn ip(packet: &[u8], is_ipv4: bool) -> Option<(usize, usize, u8)> {
     let first = *packet.first()?;
     if is_ipv4 {
         let header = usize::from(first & 0xf) * 4;
