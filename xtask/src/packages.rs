@@ -34,6 +34,7 @@ const NEEDS: &[Need] = &[
     },
     Need { program: "podman", package: "podman", skipped_without: "the same in Podman" },
     Need { program: "newuidmap", package: "uidmap", skipped_without: "Podman without root" },
+    Need { program: "slirp4netns", package: "slirp4netns", skipped_without: "the same in Podman" },
     Need { program: "passt", package: "passt", skipped_without: "published ports of `runu run`" },
     Need { program: "iptables", package: "iptables", skipped_without: "Docker" },
     Need {

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use super::{IDLE, INITRD, Image, Machine, ORDINARY, Ran, UNIKERNEL, WEB, WEB_FC, leaks, need, skip};
+use super::{IDLE, INITRD, Image, Machine, ORDINARY, Ran, SHARE, UNIKERNEL, WEB, WEB_FC, leaks, need, skip};
 
 /// Programs of Debian's `docker.io` and of what it needs.
 const NEEDED: &[&str] =
@@ -37,6 +37,7 @@ impl Docker {
         docker.import(UNIKERNEL, &Image::unikernel(folder, UNIKERNEL, "hello"), "CMD [\"first\"]");
         docker.import(IDLE, &Image::unikernel(folder, IDLE, "idle"), "CMD [\"--\"]");
         docker.import(WEB, &Image::unikernel(folder, WEB, "http"), "CMD [\"--\"]");
+        docker.import(SHARE, &Image::unikernel(folder, SHARE, "share"), "CMD [\"--\"]");
         let web_fc = Image::unikernel_for_firecracker(folder, WEB_FC, "http");
         docker.import(WEB_FC, &web_fc, "CMD [\"--\"]");
         docker.import(ORDINARY, &Image::ordinary(folder), "CMD [\"sh\"]");

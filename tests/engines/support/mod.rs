@@ -23,7 +23,9 @@ pub(crate) const UNIKERNEL: &str = "unikernel";
 pub(crate) const IDLE: &str = "idle";
 /// A web server that is a unikernel, built for QEMU.
 pub(crate) const WEB: &str = "web";
-/// The same, built for Firecracker.
+/// A unikernel that works on a directory that it shares.
+pub(crate) const SHARE: &str = "share";
+/// The server, built for Firecracker.
 pub(crate) const WEB_FC: &str = "web-fc";
 /// [`UNIKERNEL`] with an initrd of 20 bytes.
 pub(crate) const INITRD: &str = "with-initrd";

@@ -5,13 +5,14 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use super::{IDLE, Image, Machine, ORDINARY, Ran, UNIKERNEL, leaks, need, skip};
+use super::{IDLE, Image, Machine, ORDINARY, Ran, UNIKERNEL, WEB, leaks, need, skip};
 
 /// Programs of Debian's `podman` and of what it needs.
-const NEEDED: &[&str] = &["podman", "conmon", "runc", "busybox", "newuidmap"];
+const NEEDED: &[&str] =
+    &["podman", "conmon", "curl", "iptables", "runc", "busybox", "newuidmap", "slirp4netns"];
 
 /// What makes Podman work where there is no systemd, no control group of version 2, and root may not raise limits. No
-/// network is fine: the suite is not about Podman's.
+/// network is the default: few tests are about Podman's.
 const CONFIGURATION: &str = r#"
 [containers]
 default_ulimits = ["nofile=1024:4096", "nproc=1024:4096"]
@@ -65,6 +66,7 @@ impl Podman {
         let folder = podman.machine.folder();
         podman.import(UNIKERNEL, &Image::unikernel(folder, UNIKERNEL, "hello"), "CMD [\"first\"]");
         podman.import(IDLE, &Image::unikernel(folder, IDLE, "idle"), "CMD [\"--\"]");
+        podman.import(WEB, &Image::unikernel(folder, WEB, "http"), "CMD [\"--\"]");
         podman.import(ORDINARY, &Image::ordinary(folder), "CMD [\"sh\"]");
         Ok(podman)
     }
@@ -79,7 +81,9 @@ impl Podman {
             "echo runner:x:{USER}:{USER}::/run/home:/bin/sh >> /etc/passwd
              echo runner:x:{USER}: >> /etc/group
              echo runner:100000:65536 | tee -a /etc/subuid >> /etc/subgid
-             install -d -o {USER} -g {USER} /run/home /run/user/{USER}"
+             install -d -o {USER} -g {USER} /run/home /run/user/{USER}
+             # As udev makes it: slirp4netns opens it for the user.
+             mknod -m 666 /run/tun c 10 200 && mount --bind /run/tun /dev/net/tun"
         );
         machine.sh(&add_user).succeeded();
         Ok(machine)
@@ -111,6 +115,11 @@ impl Podman {
     #[track_caller]
     pub(crate) fn run(&self, words: &[&str]) -> Ran {
         self.machine.run(&strs(&self.words("podman", words)))
+    }
+
+    /// The machine in which it runs.
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
     }
 
     /// Runs `podman` in a terminal.
@@ -149,6 +158,13 @@ impl Pod<'_> {
     #[track_caller]
     pub(crate) fn verb(&self, words: &[&str]) -> Ran {
         self.podman.run(&[&["--runtime=runu"], words, &[&self.name]].concat())
+    }
+
+    /// Waits until its log has a line that contains `text`.
+    #[track_caller]
+    pub(crate) fn logged(&self, text: &str) {
+        let words = self.podman.words("podman", &["logs", "--follow", &self.name]);
+        self.podman.machine.start(&strs(&words)).until(text);
     }
 
     /// `podman inspect` of it with this format.
