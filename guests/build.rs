@@ -38,7 +38,9 @@ const GUESTS: &[&str] = &[
     "random",
     "http",
     "disk",
+    "share",
     "fill",
+    "loader",
 ];
 
 /// Those of them that get the TCP/IP stack.
@@ -73,6 +75,7 @@ fn main() {
     }
     compile_runtime(&out);
     compile_stack(&out);
+    compile_program(&out);
     build_guest(SHIM.0, SHIM.1, &out);
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -117,6 +120,17 @@ fn runtime(out: &Path) -> PathBuf {
 fn compile_runtime(out: &Path) {
     let mut command = rustc("rt");
     command.args(["--crate-type=rlib", "rt/lib.rs", "-o"]).arg(runtime(out));
+    run(command);
+}
+
+/// The program that the loader runs: an ordinary one, static and with the C library in it.
+fn compile_program(out: &Path) {
+    let mut command = Command::new(variable("RUSTC"));
+    command
+        .args(["--edition=2024", "--target", TARGET, "--crate-name", "program", "--crate-type=bin"])
+        .args(["-Copt-level=2", "-Cpanic=abort", "-Ctarget-feature=+crt-static", "-Cstrip=symbols"])
+        .args(["loader/program.rs", "-o"])
+        .arg(out.join("program"));
     run(command);
 }
 

@@ -95,7 +95,7 @@ fuzz_target!(|input: Input| {
     };
     let config = Config::default();
     let Ok(image) = Image::new(GUEST.clone(), convention, None, &spec, &config) else { return };
-    let Ok(plan) = plan(&image, &spec, &config) else { return };
+    let Ok(plan) = plan(&image, &spec, &config, None) else { return };
     assert!(plan.memory.0.is_multiple_of(4096));
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let limit = resources.and_then(|resources| resources.memory().as_ref()?.limit());

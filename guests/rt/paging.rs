@@ -47,13 +47,20 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// The RAM above this kernel and all that its loader put behind it.
+    /// The RAM above this kernel: before, between or behind what its loader put there, wherever there is most of it.
     pub fn of(boot: &Boot) -> Self {
         const START: u64 = 4 << 20;
-        let modules = [boot.initrd, boot.second_module].map(|module| module.as_ptr_range().end as u64);
-        let next = modules.into_iter().fold(START, u64::max).next_multiple_of(0x1000);
-        let end = boot.ram().iter().filter(|range| range.start <= next).map(|range| range.end).max();
-        Self { next, end: end.unwrap_or(0).min(4 << 30) }
+        let end = boot.ram().iter().filter(|range| range.start <= START).map(|range| range.end).max();
+        let end = end.unwrap_or(0).min(4 << 30);
+        let modules = [boot.initrd, boot.second_module].map(|module| module.as_ptr_range());
+        let modules = modules.map(|module| (module.start as u64, module.end as u64));
+        let behind = |place: u64| {
+            let next = place.max(START).next_multiple_of(0x1000);
+            let starts = modules.into_iter().map(|(start, _)| start).filter(|start| *start >= next);
+            Self { next, end: starts.fold(end, u64::min) }
+        };
+        let places = [START, modules[0].1, modules[1].1].map(behind);
+        places.into_iter().max_by_key(|place| place.end.saturating_sub(place.next)).expect("there are three")
     }
 
     /// A zeroed page frame of this size.

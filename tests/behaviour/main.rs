@@ -11,6 +11,7 @@ mod disks;
 mod ends;
 mod initrd;
 mod input;
+mod loader;
 mod memory;
 mod output;
 mod signals;

@@ -224,6 +224,18 @@ impl Container {
         Process(children.split_whitespace().next().expect("a child").parse().unwrap())
     }
 
+    /// The process beside its guest's, which was started before it and is locked in by now.
+    #[track_caller]
+    pub(crate) fn companion(&self) -> Process {
+        let first = self.guest();
+        let deadline = Instant::now() + Duration::from_millis(PATIENCE_MS.unsigned_abs());
+        while first.status()["Seccomp"] != "2" {
+            assert!(Instant::now() < deadline, "never locked in: {:?}", first.status());
+            thread::yield_now();
+        }
+        first
+    }
+
     /// Waits for its end; the status that its first process ended with is whoever adopted that process's to know.
     pub(crate) fn wait(&self) {
         let Process(pid) = self.supervisor();

@@ -16,3 +16,4 @@ mod parameters;
 mod terminal;
 mod tolerance;
 mod users;
+mod volumes;

@@ -57,6 +57,7 @@ impl Guest {
             env: self.environment.clone(),
             parameters: Vec::new(),
             initrd: self.initrd.is_some(),
+            shares: Vec::new(),
         };
         let line = runu_guest::command_line(&guest, &invocation).expect("it can be expressed").into_bytes();
         let tail = line.strip_prefix(KERNEL.as_bytes()).expect("the name comes first");

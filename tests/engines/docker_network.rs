@@ -63,6 +63,16 @@ fn docker_guest_answers_datagrams_at_a_published_port() {
 }
 
 #[test]
+fn docker_guest_gives_back_megabytes_as_they_came() {
+    let Some(docker) = Docker::shared() else { return };
+    let web = docker.container();
+    web.detach(&["--publish", "127.0.0.1:8086:80", WEB]).logged(LISTENS);
+    let script = "head -c 9000000 /dev/urandom > /run/sent
+                  curl --silent --data-binary @/run/sent http://127.0.0.1:8086/echo | cmp - /run/sent";
+    docker.machine().sh(script).ended_with(0);
+}
+
+#[test]
 fn docker_guest_that_is_restarted_serves_again() {
     let Some(docker) = Docker::shared() else { return };
     let web = docker.container();

@@ -185,3 +185,22 @@ fn record_that_is_damaged_is_an_error_that_force_removes() {
         container.nothing_left();
     }
 }
+
+#[test]
+fn file_of_a_guest_s_disk_without_room_fails_writes_and_the_guest_goes_on() {
+    let Some((container, disk)) = on_disk("disk", "size=128k") else { return };
+    let image = disk.0.join("image");
+    // All holes: reading them takes no room, writing does.
+    fs::File::create(&image).unwrap().set_len(64 << 10).unwrap();
+    disk.fill();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_runu"));
+    let ended = run.args(["run", "--disk"]).arg(&image).arg(container.kernel()).output().unwrap();
+    let console = String::from_utf8_lossy(&ended.stdout);
+    let failed: Vec<&str> = console.lines().filter_map(|line| line.strip_prefix("FAIL ")).collect();
+    let expected = ["write", "write-pieces", "write-many", "write-through"]
+        .map(|check| format!("{check} write: got 0x1, expected 0x0"));
+    assert_eq!(failed, expected, "{console}");
+    assert_eq!(ended.status.code(), Some(4), "{console}");
+    assert!(console.contains("ok last") && console.contains("ok flush"), "{console}");
+    assert!(fs::read(&image).unwrap() == [0; 64 << 10]);
+}

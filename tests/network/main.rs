@@ -11,6 +11,7 @@ mod client;
 mod demo;
 mod lonely;
 mod publish;
+mod real;
 mod server;
 mod site;
 

@@ -25,6 +25,9 @@ pub(crate) enum Host {
 /// A server that listens.
 pub(crate) struct Server {
     running: Running,
+    /// How much can be sent to the guest while it sends as much: passt as of 2023 may wait for ever where both sides have
+    /// filled each other's windows, as it sends an acknowledgement before data that it follows.
+    pub(crate) upload: usize,
     /// What the guest is called.
     pub(crate) name: &'static str,
     /// Where its web server is reached.
@@ -62,23 +65,23 @@ impl Server {
     #[track_caller]
     pub(crate) fn start(room: &Room, host: Host, kind: GuestKind) -> Self {
         let [web, echo] = [free(), free()];
-        let (mut command, name) = match host {
+        let (mut command, name, upload) = match host {
             Host::Qemu => {
                 let forward = format!("user,id=net,hostfwd=tcp:{web}-:80,hostfwd=udp:{echo}-:7");
                 let mut command = command(room, kind, &format!("{ADDRESS} --"));
                 command.args(["-netdev", &forward]);
-                (command, "guest")
+                (command, "guest", 3 << 20)
             }
             Host::Runu => {
                 let [web, echo] = [format!("{web}:80"), format!("{echo}:7/udp")];
                 let mut command = room.runu(&["run", "--publish", &web, "--publish", &echo]);
                 command.arg(room.guest("http", kind));
-                (command, "http")
+                (command, "http", 16 << 10)
             }
         };
         let mut running = room.start(&mut command);
         running.wait_for("listening on 10.0.2.15:80\r\n");
-        Server { running, name, web, echo }
+        Server { running, upload, name, web, echo }
     }
 
     /// Waits for the guest's end.

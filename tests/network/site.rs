@@ -49,7 +49,7 @@ fn big_answer_arrives_whole_and_in_order() {
 fn upload_comes_back_as_it_went() {
     with_each_kind(|server| {
         // No power of two is a period of it, so that no piece can be taken for another.
-        let content: Vec<u8> = (0..=252).cycle().take(3 << 20).collect();
+        let content: Vec<u8> = (0..=252).cycle().take(server.upload).collect();
         let mut client = Client::connect(server.web);
         let answer = client.post("/echo", &content);
         assert!(answer.content == content, "{} bytes", answer.content.len());

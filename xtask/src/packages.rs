@@ -36,6 +36,11 @@ const NEEDS: &[Need] = &[
     Need { program: "newuidmap", package: "uidmap", skipped_without: "Podman without root" },
     Need { program: "passt", package: "passt", skipped_without: "published ports of `runu run`" },
     Need { program: "iptables", package: "iptables", skipped_without: "Docker" },
+    Need {
+        program: "curl",
+        package: "curl",
+        skipped_without: "README.md for Docker, large uploads to a guest",
+    },
     Need { program: "ip", package: "iproute2", skipped_without: "all engines" },
     Need { program: "wrk", package: "wrk", skipped_without: "web servers in the benchmark" },
     Need { program: "busybox", package: "busybox-static", skipped_without: "all engines" },

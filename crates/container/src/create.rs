@@ -17,8 +17,8 @@ use std::{
 use oci_spec::runtime::{Process, Spec};
 use runu_core::Plan;
 use runu_sandbox::{
-    CgroupName, ContainerCgroup, ContainerCgroupError, Holding, Namespace, Namespaces, Parameter, Ready,
-    SandboxError, Terminal,
+    CgroupName, Companion, ContainerCgroup, ContainerCgroupError, Holding, Namespace, Namespaces, Parameter,
+    Ready, SandboxError, Terminal,
 };
 use rustix::{
     fs::{FallocateFlags, MemfdFlags, Mode, OFlags},
@@ -26,15 +26,15 @@ use rustix::{
 };
 
 use crate::{
-    Bundle, Config, Container, ContainerError, ContainerId, Launch, Root, Unikernel, Wired, Wiring,
+    Bundle, Config, Container, ContainerError, ContainerId, Image, Launch, Root, Unikernel, Wired, Wiring,
     hooks::{self, Place},
     limits,
-    mounts::is_ignored,
     namespaces::namespaces,
     parameters::parameters,
     policy,
     record::{LIFE, Record, START, Status, state},
     time::rfc3339_now,
+    volumes::{self, OpenVolume, Served},
     witness::{Chronicle, write_plan},
 };
 
@@ -73,7 +73,12 @@ pub fn create(
     check_supported(&bundle.spec)?;
     check_terminal(process, flags)?;
     let Unikernel { image, kernel, initrd } = unikernel;
-    let (image, files) = (&image, Files { kernel, initrd });
+    let volumes = volumes::volumes(bundle)?;
+    let way = volumes::way(&image.guest, &volumes)?;
+    let (initrd, volumes) = volumes::initrd(&image.guest, &way, initrd, volumes::open(&volumes)?)?;
+    let (initrd, size) = initrd.unzip();
+    let image = &Image { shares: way.shared(), initrd: size, ..image };
+    let files = Files { kernel, initrd, volumes };
     (launch.fits)(&image.guest, image.wishes.monitor.as_deref(), &config.monitors)
         .map_err(ContainerError::Monitor)?;
     let planner = |wired: Option<&Wired>| policy::plan(image, &bundle.spec, config, wired);
@@ -129,10 +134,12 @@ pub fn create(
     made
 }
 
-/// What the guest's process reads.
+/// What is open from the beginning.
 struct Files {
     kernel: File,
     initrd: Option<File>,
+    /// What the process that serves volumes has.
+    volumes: Vec<OpenVolume>,
 }
 
 /// What making takes.
@@ -197,6 +204,15 @@ impl Making<'_> {
             (report_writer.into(), numbers.report),
         ];
         descriptors.extend(files.initrd.map(|file| (OwnedFd::from(file), numbers.initrd)));
+        let has_volumes = !files.volumes.is_empty();
+        let served = Served::new(files.volumes, &self.launch.files, numbers.share)
+            .map_err(|errno| channel("volumes' sockets")(errno.into()))?;
+        descriptors.extend(served.guests);
+        let companion = has_volumes.then(|| Companion {
+            argv: &served.argv,
+            descriptors: served.theirs,
+            account: Some(volumes::account(self.process)),
+        });
         let life = life_file(self.directory)?;
         let chronicle = Chronicle {
             cgroup: self.cgroup,
@@ -225,7 +241,7 @@ impl Making<'_> {
         let spec = runu_sandbox::Spec {
             argv: self.launch.argv,
             descriptors,
-            companion: None,
+            companion,
             hostname: self.host_name,
             cgroup: None,
         };
@@ -270,20 +286,9 @@ fn given(name: &Option<String>) -> Option<String> {
     name.clone().filter(|name| !name.is_empty())
 }
 
-/// Refuses what a unikernel's container cannot have.
+/// Refuses what a unikernel's container cannot have: what is asked of the host beside the program's confinement, and would
+/// be missed outside of it.
 fn check_supported(spec: &Spec) -> Result<(), ContainerError> {
-    let volume = spec.mounts().iter().flatten().find(|mount| !is_ignored(mount));
-    if let Some(mount) = volume {
-        return Err(ContainerError::Unsupported {
-            what: format!("the volume `{}`", mount.destination().display()),
-            why: "its kernel can reach no file system of the host yet",
-        });
-    }
-    check_linux(spec)
-}
-
-/// What is asked of the host beside the program's confinement, and would be missed outside of it.
-fn check_linux(spec: &Spec) -> Result<(), ContainerError> {
     let Some(linux) = spec.linux() else { return Ok(()) };
     let moves_devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
     let listens = linux.seccomp().as_ref().is_some_and(|seccomp| seccomp.listener_path().is_some());

@@ -5,13 +5,14 @@
 
 use oci_spec::runtime::Spec;
 use runu_core::{Bytes, Plan};
-use runu_guest::{CommandLine, Guest, Invocation, PlanError};
+use runu_guest::{CommandLine, Guest, Invocation, PlanError, Shared};
 
 use crate::{
     Config, ContainerError, Wired,
     annotations::Wishes,
     guest_memory::{code_memory, guest_memory},
     limits,
+    volumes::shares,
     words::{environment, words},
     workload::Convention,
 };
@@ -27,6 +28,8 @@ pub struct Image {
     pub initrd: Option<Bytes>,
     /// What its container's annotations wish for.
     pub wishes: Wishes,
+    /// Directories of the host that it is to share.
+    pub shares: Vec<Shared>,
 }
 
 impl Image {
@@ -42,7 +45,7 @@ impl Image {
         config: &Config,
     ) -> Result<Self, ContainerError> {
         let wishes = Wishes::read(spec, config)?;
-        Ok(Image { guest, convention, initrd, wishes })
+        Ok(Image { guest, convention, initrd, wishes, shares: Vec::new() })
     }
 }
 
@@ -68,7 +71,8 @@ pub fn plan(
         _ => ContainerError::Plan(source),
     })?;
     let network = wired.map(|wired| wired.card);
-    Ok(Plan { network, code_memory: limit.map(|limit| code_memory(limit, memory)), ..plan })
+    let shares = shares(&image.shares);
+    Ok(Plan { network, shares, code_memory: limit.map(|limit| code_memory(limit, memory)), ..plan })
 }
 
 /// The kernel's command line: as an annotation has it, or made of the container's words and variables.
@@ -77,11 +81,12 @@ fn line(image: &Image, spec: &Spec, wired: Option<&Wired>) -> Result<CommandLine
         Some(line) => CommandLine::literal(line.as_bytes()),
         None => {
             let invocation = image.convention.invocation(words(spec));
-            let mut invocation = Invocation { initrd: image.initrd.is_some(), ..invocation };
+            let mut invocation =
+                Invocation { initrd: image.initrd.is_some(), shares: image.shares.clone(), ..invocation };
             if let Some(wired) = wired {
                 runu_guest::add_network_parameters(&image.guest, &wired.network, &mut invocation.parameters);
             }
-            let cards = usize::from(wired.is_some());
+            let cards = usize::from(wired.is_some()) + image.shares.len();
             invocation.parameters.extend(runu_guest::card_parameters(&image.guest, cards));
             let env = environment(spec, &image.guest, &invocation)?;
             runu_guest::command_line(&image.guest, &Invocation { env, ..invocation })

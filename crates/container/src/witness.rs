@@ -25,12 +25,27 @@ pub struct Launch<'a> {
     pub argv: &'a [&'a CStr],
     /// The descriptors that it finds open.
     pub numbers: Numbers,
+    /// The process that serves volumes.
+    pub files: FileServer,
     /// Length of its report at most, in bytes.
     pub report_max: usize,
     /// Whether it can run a guest, or why not.
     pub fits: Fits<'a>,
     /// What to make of its end: how the process ended, what it reported of itself, the kernel file.
     pub conclude: &'a dyn Fn(How, &[u8], &File) -> Conclusion,
+}
+
+/// What the caller knows about the process that serves volumes.
+#[derive(Clone, Copy, Debug)]
+pub struct FileServer {
+    /// The name by which it knows what it is: its first argument. One for each volume follows.
+    pub name: &'static CStr,
+    /// The argument for a volume that the guest may change.
+    pub read_write: &'static CStr,
+    /// The argument for a volume that it may not.
+    pub read_only: &'static CStr,
+    /// The number of the first volume's socket; its directory has the next, and so on.
+    pub first: RawFd,
 }
 
 /// Descriptors of the guest's process besides standard input, output and error.
@@ -44,6 +59,8 @@ pub struct Numbers {
     pub initrd: RawFd,
     /// Where the report goes.
     pub report: RawFd,
+    /// The socket of the first shared directory, if the plan has any; the others follow.
+    pub share: RawFd,
     /// The socket for its frames, if the plan has a network card; the greatest of these numbers.
     pub network: RawFd,
 }

@@ -147,6 +147,8 @@ fn complain(reason: &str) {
 /// beneath a descriptor.
 fn rules() -> Vec<Rule<'static>> {
     const NEVER_EXECUTABLE: [ArgCheck; 1] = [ArgCheck::masked32(2, libc::PROT_EXEC.cast_unsigned(), 0)];
+    // What the standard library asks before it closes a descriptor, where debug assertions are on.
+    const IS_OPEN: [ArgCheck; 1] = [ArgCheck::eq32(1, libc::F_GETFD.cast_unsigned())];
     const TALK: &str = "requests and answers";
     const MEMORY: &str = "the heap";
     const LOOK: &str = "look at files";
@@ -168,6 +170,7 @@ fn rules() -> Vec<Rule<'static>> {
         free(libc::SYS_madvise, MEMORY),
         free(libc::SYS_openat2, LOOK),
         free(libc::SYS_close, LOOK),
+        Rule { call: libc::SYS_fcntl, args: &IS_OPEN, reason: LOOK },
         free(libc::SYS_fstat, LOOK),
         free(libc::SYS_newfstatat, LOOK),
         free(libc::SYS_fstatfs, LOOK),

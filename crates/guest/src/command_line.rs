@@ -7,7 +7,7 @@ use std::fmt;
 
 use runu_core::{Blame, Blamed, Printable};
 
-use crate::{Guest, Kind, plain, unikraft};
+use crate::{Guest, Kind, Shared, plain, unikraft};
 
 /// Longest line in bytes, without a terminating NUL: `CONFIG_LIBUKBOOT_CMDLINE_MAX_LEN` is 4096, and a longer line
 /// crashes Unikraft's boot (lib/ukboot/early_init.c).
@@ -26,6 +26,8 @@ pub struct Invocation {
     pub parameters: Vec<Variable>,
     /// Whether the guest gets an initrd. A kernel that has to be told to unpack it is told so.
     pub initrd: bool,
+    /// Directories that the guest is to mount by 9P; for those that can ([`share_obstacle`](crate::share_obstacle)).
+    pub shares: Vec<Shared>,
 }
 
 /// A name and its value.

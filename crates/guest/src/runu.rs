@@ -21,7 +21,7 @@ pub struct Facts {
     pub name: String,
     /// Its version, if it has one.
     pub version: Option<String>,
-    /// What it uses: `network`.
+    /// What it uses: `network`, `shares`.
     pub uses: Vec<String>,
 }
 

@@ -14,7 +14,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-pub(crate) use command_line::Grammar;
+pub(crate) use command_line::{Grammar, share_obstacle, unpacks_initrd};
 pub use libparam::{Parameter, ParameterKind};
 pub use parameters::{parameters, words};
 pub use version::Version;

@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use crate::{
-    identity::{become_user, drop_capabilities},
+    identity::{Identity, become_user, drop_capabilities},
     init::{self, CANNOT_EXECUTE},
     step::Step,
     sys::{self, Arguments},
@@ -33,6 +33,16 @@ pub struct Companion<'a> {
     pub descriptors: Vec<(OwnedFd, RawFd)>,
     /// Whom it becomes; `None` where the sandbox knows nobody but its caller.
     pub account: Option<Account>,
+}
+
+impl Companion<'_> {
+    /// The same, where a sandbox with that identity knows its user.
+    pub(crate) fn known_to(mut self, identity: &Identity) -> Self {
+        if matches!(identity, Identity::Mapped { .. }) {
+            self.account = None;
+        }
+        self
+    }
 }
 
 /// A user in the sandbox's user namespace.

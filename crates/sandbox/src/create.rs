@@ -53,8 +53,9 @@ pub fn create(spec: Spec<'_>, holding: Holding<'_>) -> Result<Placed, SandboxErr
         UserNamespace::Joined(_) => Identity::Joined,
         UserNamespace::Callers => Identity::choose().map_err(fail(Step::Privileges))?,
     };
+    let companion = spec.companion.map(|companion| companion.known_to(&identity));
     let Parcel { descriptors, companion, program, above } =
-        Parcel::pack(spec.descriptors, spec.companion, &holding.handed_at_start)?;
+        Parcel::pack(spec.descriptors, companion, &holding.handed_at_start)?;
     let lifted = |descriptor: OwnedFd, step| {
         let mut descriptor = descriptor;
         lift(&mut descriptor, above).map_err(fail(step)).map(|()| descriptor)

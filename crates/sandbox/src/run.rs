@@ -34,8 +34,8 @@ pub fn run(spec: Spec<'_>) -> Result<Ended, SandboxError> {
     let mut times = Times { called: clock::now(), ..Times::default() };
     let identity = Identity::choose().map_err(|errno| SandboxError::new(Step::Privileges, errno, false))?;
     let fail = |step| move |errno| SandboxError::new(step, errno, false);
-    let Parcel { descriptors, companion, program, above } =
-        Parcel::pack(spec.descriptors, spec.companion, &[])?;
+    let companion = spec.companion.map(|companion| companion.known_to(&identity));
+    let Parcel { descriptors, companion, program, above } = Parcel::pack(spec.descriptors, companion, &[])?;
     let (report_reader, mut report) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(fail(Step::Pipe))?;
     lift(&mut report, above).map_err(fail(Step::Pipe))?;

@@ -43,6 +43,8 @@ pub enum Kind {
     Network = 1,
     /// Disk.
     Disk = 2,
+    /// Directory of a 9P server.
+    NineP = 9,
 }
 
 /// Where a device's registers are.

@@ -43,6 +43,7 @@ impl Pci {
         let device = match kind {
             Kind::Network => 0x1000,
             Kind::Disk => 0x1001,
+            Kind::NineP => 0x1009,
         };
         let slot = (0..32).filter(|slot| read(*slot, IDENTITY) == device << 16 | VENDOR).nth(number)?;
         // The upper half is the status, whose bits are cleared by writing ones.

@@ -9,7 +9,7 @@ use super::{IDLE, INITRD, Image, Machine, ORDINARY, Ran, UNIKERNEL, WEB, WEB_FC,
 
 /// Programs of Debian's `docker.io` and of what it needs.
 const NEEDED: &[&str] =
-    &["dockerd", "docker", "containerd", "containerd-shim-runc-v2", "iptables", "runc", "busybox"];
+    &["dockerd", "docker", "containerd", "containerd-shim-runc-v2", "curl", "iptables", "runc", "busybox"];
 
 /// What the image [`INITRD`] hands over.
 const INITRD_BYTES: &[u8] = b"four score and seven";

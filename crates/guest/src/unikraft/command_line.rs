@@ -15,7 +15,7 @@
 use runu_core::Printable;
 
 use super::{Facts, Parameter, Version};
-use crate::{CommandLine, CommandLineError, Fault, Invocation, Variable, Word};
+use crate::{CommandLine, CommandLineError, Fault, Invocation, Shared, Variable, Word};
 
 /// The word before the parameters: it has no dot, so it is no parameter, and it is not `help`, which ends the boot.
 const FILLER: &[u8] = b"runu";
@@ -42,6 +42,8 @@ pub(crate) struct Grammar<'a> {
     known: Option<&'a [Parameter]>,
     /// Values of `vfs.fstab` that make it unpack an initrd; none where it needs no telling.
     initrd_mounts: &'static [&'static str],
+    /// What follows the place in a value of `vfs.fstab` that makes it mount a directory by 9P.
+    share_mount: &'static str,
 }
 
 impl<'a> Grammar<'a> {
@@ -52,6 +54,7 @@ impl<'a> Grammar<'a> {
         variables: Ok(VARIABLES_DEFAULT),
         known: None,
         initrd_mounts: &[],
+        share_mount: NEW_SHARE_MOUNT,
     };
 
     /// What a kernel with these facts understands.
@@ -62,6 +65,7 @@ impl<'a> Grammar<'a> {
             variables: variables(facts),
             known: facts.parameters.as_deref(),
             initrd_mounts: initrd_mounts(facts),
+            share_mount: share_mount(facts),
         }
     }
 
@@ -114,6 +118,14 @@ impl<'a> Grammar<'a> {
         let own_mounts = parameters.iter().any(|parameter| parameter.name == MOUNTS.as_bytes());
         if invocation.initrd && !own_mounts {
             parameters.extend(self.initrd_mounts.iter().map(|mount| Variable::new(MOUNTS, *mount)));
+        }
+        // Behind the root file system, in which they are mounted.
+        parameters.extend(invocation.shares.iter().map(|Shared { tag, path }| {
+            let value = [tag.as_bytes(), b":", path, self.share_mount.as_bytes()].concat();
+            Variable::new(MOUNTS, value)
+        }));
+        if !invocation.shares.is_empty() {
+            self.check_capacity(MOUNTS.to_owned(), &parameters)?;
         }
         self.check_variables(invocation)?;
         parameters.extend(invocation.env.iter().map(|variable| {
@@ -191,6 +203,36 @@ fn variables(facts: &Facts) -> Result<u64, &'static str> {
         }
         None => Ok(VARIABLES_DEFAULT),
     }
+}
+
+/// The driver, no flags, no options, and the wish that the place be made if it is not there (lib/vfscore/automount.c).
+const NEW_SHARE_MOUNT: &str = ":9pfs:::mkmp";
+
+/// What makes a kernel of this release mount a directory by 9P. Those before 0.16 make no places.
+fn share_mount(facts: &Facts) -> &'static str {
+    match facts.version {
+        Some(version) if version < Version::new(0, 16, 0) => ":9pfs",
+        _ => NEW_SHARE_MOUNT,
+    }
+}
+
+/// What a kernel lacks to mount directories by 9P where it is told.
+pub(crate) fn share_obstacle(facts: &Facts) -> Option<&'static str> {
+    if !facts.takes_parameters || facts.parameter(MOUNTS) == Some(None) {
+        return Some("its kernel mounts nothing that it is told to (it has no parameter `vfs.fstab`)");
+    }
+    let lacks = |name| facts.has_library(name) == Some(false);
+    match facts.libraries {
+        None => Some("its kernel does not tell whether it has a 9p file system"),
+        Some(_) if lacks("lib9pfs") => Some("its kernel has no 9p file system (it lacks lib9pfs)"),
+        Some(_) if lacks("libvirtio_9p") => Some("its kernel has no driver for 9p (it lacks libvirtio_9p)"),
+        Some(_) => None,
+    }
+}
+
+/// Whether an initrd becomes the root file system, if the kernel is told so.
+pub(crate) fn unpacks_initrd(facts: &Facts) -> bool {
+    !initrd_mounts(facts).is_empty()
 }
 
 /// What to mount so that an initrd becomes the root file system. The form changed with releases:

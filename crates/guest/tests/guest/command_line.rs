@@ -349,6 +349,7 @@ fn any_invocation() -> impl Strategy<Value = Invocation> {
         env,
         parameters,
         initrd: false,
+        shares: Vec::new(),
     })
 }
 

@@ -9,5 +9,6 @@ mod kernel_model;
 mod plan;
 mod real;
 mod samples;
+mod shares;
 mod symbol;
 mod unikraft_file;

@@ -2,7 +2,7 @@
 
 use std::{fs::File, os::unix::fs::FileExt};
 
-use runu_container::{Conclusion, Launch, Monitors, Numbers};
+use runu_container::{Conclusion, FileServer, Launch, Monitors, Numbers};
 use runu_core::{Printable, Report, VirtAddr};
 use runu_guest::Guest;
 use runu_process::descriptor;
@@ -10,7 +10,7 @@ use runu_sandbox::How;
 
 use crate::{
     monitor,
-    start::GUEST_NAME,
+    start::{FILES_NAME, GUEST_NAME},
     verdict::{self, Verdict},
 };
 
@@ -23,7 +23,14 @@ pub(crate) fn launch() -> Launch<'static> {
             kernel: descriptor::KERNEL,
             initrd: descriptor::INITRD,
             report: descriptor::REPORT,
+            share: descriptor::SHARE,
             network: descriptor::NETWORK,
+        },
+        files: FileServer {
+            name: FILES_NAME,
+            read_write: runu_files::descriptor::READ_WRITE,
+            read_only: runu_files::descriptor::READ_ONLY,
+            first: runu_files::descriptor::FIRST,
         },
         report_max: descriptor::REPORT_MAX,
         fits: &fits,

@@ -34,6 +34,7 @@ pub(crate) fn run(flags: RunFlags, began: u64) -> Result<u8, Failure> {
             env: flags.env.iter().filter_map(|text| variable(text, |name| env::var_os(name))).collect(),
             parameters: Vec::new(),
             initrd: initrd.is_some(),
+            shares: Vec::new(),
         },
         initrd,
         ports: flags.publish,

@@ -1,0 +1,181 @@
+//! The initrd of a guest with volumes: with what of them becomes part of it.
+
+use std::{fs::File, io, path::Path};
+
+use runu_core::Bytes;
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{AtFlags, Dir, FileType, MemfdFlags, Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
+
+use crate::{cpio::Archive, rootfs};
+
+/// How long an initrd with volumes can be: all of it is in memory, and again in the guest's.
+const LARGEST: usize = 512 << 20;
+/// How deep directories of a volume can be nested.
+const DEEPEST: usize = 128;
+
+/// An initrd and how long it is.
+pub(crate) type Initrd = (File, Bytes);
+
+/// Why there is no initrd.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InitrdError {
+    /// It is there, and is none that can be continued.
+    #[error("the initrd of the image is no cpio archive of the kind `newc`, so nothing can be added")]
+    Form,
+    /// A volume is too much.
+    #[error("the volume does not fit into an initrd: more than {} or {DEEPEST} directories deep", Bytes(LARGEST as u64))]
+    Size,
+    /// The kernel refuses.
+    #[error("cannot read what becomes part of the initrd")]
+    Read(#[source] io::Error),
+}
+
+impl From<Errno> for InitrdError {
+    fn from(errno: Errno) -> Self {
+        InitrdError::Read(errno.into())
+    }
+}
+
+impl From<io::Error> for InitrdError {
+    fn from(error: io::Error) -> Self {
+        InitrdError::Read(error)
+    }
+}
+
+/// An initrd with directories of the host at these places behind what is in `given`, and its size. Its times and owners tell
+/// nothing and names are sorted, so that the same contents give the same bytes.
+///
+/// # Errors
+/// What is given is no archive, a directory cannot be read, or is too much.
+pub(crate) fn with_directories(
+    given: Option<File>,
+    directories: &[(&Path, &OwnedFd)],
+) -> Result<Initrd, InitrdError> {
+    let mut archive = match given {
+        None => Archive::default(),
+        Some(mut file) => {
+            let contents = rootfs::contents(&mut file)?;
+            Archive::continuing(&contents).ok_or(InitrdError::Form)?
+        }
+    };
+    for (place, directory) in directories {
+        use std::os::unix::ffi::OsStrExt;
+        let place = place.as_os_str().as_bytes().strip_prefix(b"/").unwrap_or_default();
+        let ends = place.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        ends.for_each(|end| archive.directory(place.get(..end).unwrap_or_default(), 0o755));
+        add_directory(&mut archive, directory.as_fd(), place, 0)?;
+    }
+    let bytes = archive.finish();
+    let file = File::from(rustix::fs::memfd_create(c"initrd", MemfdFlags::CLOEXEC)?);
+    io::Write::write_all(&mut &file, &bytes)?;
+    io::Seek::rewind(&mut &file)?;
+    Ok((file, Bytes(bytes.len() as u64)))
+}
+
+/// Adds a directory and all in it but what is no file, such as sockets.
+fn add_directory(
+    archive: &mut Archive,
+    directory: BorrowedFd<'_>,
+    path: &[u8],
+    depth: usize,
+) -> Result<(), InitrdError> {
+    if depth > DEEPEST {
+        return Err(InitrdError::Size);
+    }
+    let opened = open(directory, b".", OFlags::RDONLY | OFlags::DIRECTORY)?;
+    archive.directory(path, rustix::fs::fstat(&opened)?.st_mode);
+    let mut names: Vec<Vec<u8>> = Dir::read_from(&opened)?
+        .map(|entry| entry.map(|entry| entry.file_name().to_bytes().to_vec()))
+        .collect::<Result<_, _>>()?;
+    names.sort_unstable();
+    for name in names.iter().filter(|name| !matches!(name.as_slice(), b"." | b"..")) {
+        let path = [path, b"/", name].concat();
+        let stat = rustix::fs::statat(&opened, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {
+                let below = open(opened.as_fd(), name, OFlags::PATH | OFlags::DIRECTORY)?;
+                add_directory(archive, below.as_fd(), &path, depth + 1)?;
+            }
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(&opened, name.as_slice(), Vec::new())?;
+                archive.link(&path, target.as_bytes());
+            }
+            FileType::RegularFile => {
+                let mut file = File::from(open(opened.as_fd(), name, OFlags::RDONLY | OFlags::NONBLOCK)?);
+                let size = file.metadata()?.len();
+                let room = LARGEST.saturating_sub(archive.len()) as u64;
+                let size = u32::try_from(size).ok().filter(|size| u64::from(*size) <= room);
+                archive.file(&path, stat.st_mode, size.ok_or(InitrdError::Size)?, &mut file)?;
+            }
+            _ => {}
+        }
+        if archive.len() > LARGEST {
+            return Err(InitrdError::Size);
+        }
+    }
+    Ok(())
+}
+
+/// Opens an entry of a directory, and nothing that a link leads to.
+fn open(directory: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::openat2(directory, name, flags, Mode::empty(), resolve)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Read, os::unix::fs::symlink};
+
+    use super::*;
+
+    fn made(given: Option<File>, place: &str, folder: &Path) -> Result<Vec<u8>, InitrdError> {
+        let directory = OwnedFd::from(File::open(folder).unwrap());
+        let (mut file, size) = with_directories(given, &[(Path::new(place), &directory)])?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        assert_eq!(size, Bytes(bytes.len() as u64));
+        Ok(bytes)
+    }
+
+    fn holds(bytes: &[u8], text: &[u8]) -> bool {
+        bytes.windows(text.len()).any(|window| window == text)
+    }
+
+    #[test]
+    fn directory_becomes_the_same_archive_in_whatever_order_it_was_made() {
+        let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        for (folder, names) in folders.iter().zip([["a", "b"], ["b", "a"]]) {
+            names.iter().for_each(|name| fs::write(folder.path().join(name), name).unwrap());
+            fs::create_dir(folder.path().join("c")).unwrap();
+            symlink("/etc/passwd", folder.path().join("c/link")).unwrap();
+        }
+        let [first, second] =
+            folders.each_ref().map(|folder| made(None, "/srv/data", folder.path()).unwrap());
+        assert_eq!(first, second);
+        for name in [&b"srv\0"[..], b"srv/data\0", b"srv/data/a\0", b"srv/data/c/link\0", b"/etc/passwd"] {
+            assert!(holds(&first, name), "{}", name.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn names_of_one_file_each_have_its_contents() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("one"), "contents").unwrap();
+        fs::hard_link(folder.path().join("one"), folder.path().join("two")).unwrap();
+        let bytes = made(None, "/data", folder.path()).unwrap();
+        assert_eq!(bytes.windows(8).filter(|window| *window == b"contents").count(), 2);
+    }
+
+    #[test]
+    fn initrd_of_another_form_is_not_continued() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = folder.path().join("other");
+        fs::write(&other, [0x1f, 0x8b, 8, 0]).unwrap();
+        let error = made(Some(File::open(other).unwrap()), "/data", folder.path()).unwrap_err();
+        assert!(matches!(error, InitrdError::Form));
+    }
+}

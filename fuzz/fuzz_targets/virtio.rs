@@ -1,0 +1,377 @@
+//! A driver that does anything: registers, descriptors and rings of all cards, over both transports, in any order.
+//!
+//! What must hold: no panic, every step ends, and nothing outside is asked for what it does not have.
+#![no_main]
+
+use std::collections::VecDeque;
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use runu_core::{BootProtocol, Bytes, GuestAddr};
+use runu_machine::{
+    Cards, Channel, ChannelError, Console, Disk, Entropy, GuestMemory, HEADER_LEN, Keyboard, Mac, Medium,
+    MediumError, Net, NineP, PortSize, Rng, SECTOR, Terminal, Wire, WireError,
+};
+
+/// The guest's memory, and where in it the queues are: those of each card behind those of the card before.
+const MEMORY: u64 = 2 << 20;
+const QUEUES: u64 = 0x8_0000;
+const QUEUE_LEN: u64 = 0x4000;
+/// Where the headers of requests to disks are.
+const HEADERS: u64 = 0x1000;
+
+/// Cards of the machine.
+const CARDS: u8 = 6;
+/// Sectors of each disk.
+const SECTORS: u64 = 100;
+/// Steps of one run at most.
+const STEPS: usize = 300;
+
+/// What a driver does.
+#[derive(Arbitrary, Debug)]
+enum Step {
+    /// Sets a card up as it should be.
+    SetUp { card: u8, features: u32 },
+    /// Writes a register of a card.
+    Write { card: u8, register: u16, size: Size, value: u32 },
+    /// Reads one.
+    Read { card: u8, register: u16, size: Size },
+    /// Writes and reads the PCI bus.
+    Bus { address: u32, size: Size, value: u32 },
+    /// Writes memory.
+    Memory { at: u32, bytes: Vec<u8> },
+    /// Writes the header of a request to a disk.
+    Header { number: u8, kind: u8, sector: u8 },
+    /// Fills a descriptor.
+    Describe { card: u8, queue: u8, index: u8, buffer: Buffer, len: u32, shift: u8, flags: u8, next: u8 },
+    /// Offers a chain of descriptors.
+    Offer { card: u8, queue: u8, head: u16 },
+    /// Says that there are new buffers.
+    Kick { card: u8, queue: u8 },
+    /// Something arrives from outside.
+    Arrive,
+}
+
+/// Where a buffer is.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Buffer {
+    Header(u8),
+    Queue { card: u8, queue: u8, offset: u16 },
+    Low(u32),
+    Any(u64),
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Size {
+    Byte,
+    Word,
+    Dword,
+}
+
+impl Size {
+    fn ports(self) -> PortSize {
+        match self {
+            Size::Byte => PortSize::Byte,
+            Size::Word => PortSize::Word,
+            Size::Dword => PortSize::Dword,
+        }
+    }
+}
+
+/// Everything outside: what comes from it is in `arriving`, a piece at a time.
+#[derive(Clone, Debug)]
+struct Outside {
+    arriving: VecDeque<Vec<u8>>,
+    offloads: bool,
+}
+
+impl Outside {
+    fn take(&mut self, into: &mut [u8]) -> Option<usize> {
+        let piece = self.arriving.pop_front()?;
+        let len = piece.len().min(into.len());
+        into[..len].copy_from_slice(&piece[..len]);
+        Some(len)
+    }
+}
+
+impl Wire for Outside {
+    fn offloads(&self) -> bool {
+        self.offloads
+    }
+
+    fn send(&mut self, frame: &[u8]) -> Result<(), WireError> {
+        assert!(frame.len() > HEADER_LEN && frame.len() <= HEADER_LEN + 0x1_0000 + 18, "{}", frame.len());
+        if frame.len().is_multiple_of(7) { Err(WireError::Busy) } else { Ok(()) }
+    }
+
+    fn flush(&mut self) {}
+
+    fn receive(&mut self, into: &mut [u8]) -> Result<usize, WireError> {
+        self.take(into).ok_or(WireError::Busy)
+    }
+}
+
+impl Channel for Outside {
+    fn send(&mut self, bytes: &[u8]) -> Result<usize, ChannelError> {
+        assert!(!bytes.is_empty());
+        Ok(bytes.len().div_ceil(2))
+    }
+
+    fn receive(&mut self, into: &mut [u8]) -> Result<usize, ChannelError> {
+        self.take(into).filter(|len| *len > 0).ok_or(ChannelError::Busy)
+    }
+}
+
+impl Console for Outside {
+    fn write(&mut self, bytes: &[u8]) {
+        assert!(!bytes.is_empty());
+    }
+}
+
+impl Keyboard for Outside {
+    fn read(&mut self, into: &mut [u8]) -> usize {
+        self.take(into).unwrap_or(0)
+    }
+}
+
+impl Entropy for Outside {
+    fn fill(&mut self, into: &mut [u8]) {
+        into.fill(9);
+    }
+}
+
+/// A disk's bytes.
+#[derive(Debug)]
+struct Platter {
+    bytes: Vec<u8>,
+    read_only: bool,
+}
+
+impl Platter {
+    fn new(read_only: bool) -> Self {
+        Self { bytes: vec![7; (SECTORS * SECTOR) as usize], read_only }
+    }
+
+    fn disk(self) -> Disk<Self> {
+        let read_only = self.read_only;
+        Disk::new(self, Bytes(SECTORS * SECTOR + 100), read_only, "fuzzed")
+    }
+}
+
+impl Medium for Platter {
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), MediumError> {
+        into.copy_from_slice(&self.bytes[offset as usize..][..into.len()]);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u64, from: &[u8]) -> Result<(), MediumError> {
+        assert!(!self.read_only);
+        self.bytes[offset as usize..][..from.len()].copy_from_slice(from);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), MediumError> {
+        assert!(!self.read_only);
+        Err(MediumError)
+    }
+}
+
+/// A machine and its driver.
+struct Machine {
+    boot: BootProtocol,
+    cards: Cards,
+    memory: GuestMemory,
+    /// Of each queue the buffers offered.
+    offered: [[u16; 2]; CARDS as usize],
+}
+
+impl Machine {
+    fn new(boot: BootProtocol, outside: &Outside) -> Self {
+        let mut cards = Cards::new(boot);
+        let new = || outside.clone();
+        let plugged = [
+            Net::new(new(), Mac([2, 0, 0, 0, 0, 1]), 1500).plug(&mut cards),
+            Platter::new(false).disk().plug(&mut cards),
+            Platter::new(true).disk().plug(&mut cards),
+            NineP::new(new(), "tag").plug(&mut cards),
+            Terminal::new(new(), new()).plug(&mut cards),
+            Rng::new(new()).plug(&mut cards),
+        ];
+        assert!(plugged.iter().all(Option::is_some));
+        let memory = GuestMemory::new(Bytes(MEMORY)).expect("there is memory");
+        Self { boot, cards, memory, offered: Default::default() }
+    }
+
+    /// The registers of a card, as their driver finds them where firmware has put them.
+    fn write(&mut self, card: u8, register: u16, size: Size, value: u32) {
+        let card = card % CARDS;
+        match self.boot {
+            BootProtocol::Multiboot => {
+                let port = 0xc000 + u16::from(card) * 0x40 + register % 0x40;
+                self.cards.write_port(port, size.ports(), value, &self.memory);
+            }
+            BootProtocol::Linux64 => {
+                let at = 0xfeb0_0000 + u64::from(card) * 512 + u64::from(register % 512);
+                let bytes = &value.to_le_bytes()[..1 << size as u32];
+                self.cards.write_memory(GuestAddr(at), bytes, &self.memory);
+            }
+        }
+    }
+
+    fn read(&mut self, card: u8, register: u16, size: Size) -> u32 {
+        let card = card % CARDS;
+        match self.boot {
+            BootProtocol::Multiboot => {
+                let port = 0xc000 + u16::from(card) * 0x40 + register % 0x40;
+                self.cards.read_port(port, size.ports()).unwrap_or(u32::MAX)
+            }
+            BootProtocol::Linux64 => {
+                let at = 0xfeb0_0000 + u64::from(card) * 512 + u64::from(register % 512);
+                let mut bytes = [0; 4];
+                self.cards.read_memory(GuestAddr(at), &mut bytes[..1 << size as u32]);
+                u32::from_le_bytes(bytes)
+            }
+        }
+    }
+
+    fn set_up(&mut self, card: u8, features: u32) {
+        let card = card % CARDS;
+        self.offered[usize::from(card)] = [0; 2];
+        match self.boot {
+            BootProtocol::Multiboot => {
+                for status in [0, 1, 3] {
+                    self.write(card, 18, Size::Byte, status);
+                }
+                self.write(card, 4, Size::Dword, features);
+                for queue in 0..2 {
+                    self.write(card, 14, Size::Word, queue.into());
+                    self.write(card, 8, Size::Dword, (queue_at(card, queue) / 4096) as u32);
+                }
+                self.write(card, 18, Size::Byte, 7);
+            }
+            BootProtocol::Linux64 => {
+                for status in [0, 1, 3] {
+                    self.write(card, 0x70, Size::Dword, status);
+                }
+                let offered = self.read(card, 0x10, Size::Dword);
+                for (half, features) in [(0, features & offered), (1, 1)] {
+                    self.write(card, 0x24, Size::Dword, half);
+                    self.write(card, 0x20, Size::Dword, features);
+                }
+                self.write(card, 0x70, Size::Dword, 11);
+                for queue in 0..2 {
+                    self.write(card, 0x30, Size::Dword, queue.into());
+                    let size = self.read(card, 0x34, Size::Dword);
+                    self.write(card, 0x38, Size::Dword, size);
+                    let at = queue_at(card, queue);
+                    for (register, at) in [(0x80, at), (0x90, at + 0x1000), (0xa0, at + 0x2000)] {
+                        self.write(card, register, Size::Dword, at as u32);
+                    }
+                    self.write(card, 0x44, Size::Dword, 1);
+                }
+                self.write(card, 0x70, Size::Dword, 15);
+            }
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::SetUp { card, features } => self.set_up(card, features),
+            Step::Write { card, register, size, value } => self.write(card, register, size, value),
+            Step::Read { card, register, size } => {
+                self.read(card, register, size);
+            }
+            Step::Bus { address, size, value } => {
+                // A slot with a card in it, most often.
+                let address = 0x8000_0000 | address & 0x0000_3fff;
+                self.cards.write_port(0xcf8, PortSize::Dword, address, &self.memory);
+                self.cards.write_port(0xcfc + (value & 3) as u16, size.ports(), value, &self.memory);
+                self.cards.read_port(0xcfc, size.ports());
+            }
+            Step::Memory { at, bytes } => self.store(u64::from(at) % MEMORY, &bytes),
+            Step::Header { number, kind, sector } => {
+                let at = header_at(number);
+                self.store(at, &u32::from(kind).to_le_bytes());
+                self.store(at + 8, &u64::from(sector).to_le_bytes());
+            }
+            Step::Describe { card, queue, index, buffer, len, shift, flags, next } => {
+                let addr = match buffer {
+                    Buffer::Header(number) => header_at(number),
+                    Buffer::Queue { card, queue, offset } => {
+                        queue_at(card % CARDS, queue % 2) + u64::from(offset) % QUEUE_LEN
+                    }
+                    Buffer::Low(at) => u64::from(at) % (MEMORY + 0x1000),
+                    Buffer::Any(at) => at,
+                };
+                let len = if matches!(buffer, Buffer::Header(_)) { 16 } else { len >> (shift % 32) };
+                let bytes = [
+                    &addr.to_le_bytes()[..],
+                    &len.to_le_bytes(),
+                    &u16::from(flags).to_le_bytes(),
+                    &u16::from(next).to_le_bytes(),
+                ];
+                let at = queue_at(card % CARDS, queue % 2) + 16 * u64::from(index);
+                self.store(at, &bytes.concat());
+            }
+            Step::Offer { card, queue, head } => {
+                let (card, queue) = (card % CARDS, queue % 2);
+                let size = self.queue_size(card, queue);
+                let offered = &mut self.offered[usize::from(card)][usize::from(queue)];
+                let slot = u64::from(*offered % size.max(1));
+                *offered = offered.wrapping_add(1);
+                let index = *offered;
+                let ring = self.available_at(card, queue, size);
+                self.store(ring + 4 + 2 * slot, &head.to_le_bytes());
+                self.store(ring + 2, &index.to_le_bytes());
+            }
+            Step::Kick { card, queue } => {
+                let register = if self.boot == BootProtocol::Multiboot { 16 } else { 0x50 };
+                let size = if self.boot == BootProtocol::Multiboot { Size::Word } else { Size::Dword };
+                self.write(card, register, size, u32::from(queue % 3));
+            }
+            Step::Arrive => self.cards.poll(&self.memory),
+        }
+    }
+
+    fn queue_size(&mut self, card: u8, queue: u8) -> u16 {
+        let (select, max, width) = match self.boot {
+            BootProtocol::Multiboot => (14, 12, Size::Word),
+            BootProtocol::Linux64 => (0x30, 0x34, Size::Dword),
+        };
+        self.write(card, select, width, queue.into());
+        self.read(card, max, width) as u16
+    }
+
+    fn available_at(&self, card: u8, queue: u8, size: u16) -> u64 {
+        match self.boot {
+            BootProtocol::Multiboot => queue_at(card, queue) + 16 * u64::from(size),
+            BootProtocol::Linux64 => queue_at(card, queue) + 0x1000,
+        }
+    }
+
+    fn store(&mut self, at: u64, bytes: &[u8]) {
+        // What reaches beyond memory is not written.
+        let _ = self.memory.write(GuestAddr(at), bytes);
+    }
+}
+
+fn queue_at(card: u8, queue: u8) -> u64 {
+    QUEUES + (u64::from(card) * 2 + u64::from(queue)) * QUEUE_LEN
+}
+
+fn header_at(number: u8) -> u64 {
+    HEADERS + 16 * u64::from(number)
+}
+
+fuzz_target!(|input: (bool, bool, Vec<Vec<u8>>, Vec<Step>)| {
+    let (pci, offloads, arriving, steps) = input;
+    let boot = if pci { BootProtocol::Multiboot } else { BootProtocol::Linux64 };
+    let outside = Outside { arriving: arriving.into(), offloads };
+    let mut machine = Machine::new(boot, &outside);
+    for step in steps.into_iter().take(STEPS) {
+        machine.take(step);
+        let pages = machine.cards.take_written();
+        assert!(pages.iter().all(|page| page.is_multiple_of(4096) && *page < MEMORY));
+        assert_eq!(machine.cards.lines().count(), usize::from(CARDS));
+    }
+});
