@@ -37,6 +37,8 @@ struct Reading {
     first_answer_ms: f64,
     /// Small answers to sixteen clients.
     many: Load,
+    /// How long the server's processes ran for each of these, in microseconds: whatever limits their number.
+    ran_us: f64,
     /// Small answers to one client.
     one: Load,
     /// Answers of 256 KiB to four clients.
@@ -140,11 +142,13 @@ fn sites(builds: &[PathBuf], folder: &Path) -> Result<(Vec<Site>, Vec<String>), 
 fn read(site: &Site, load: Duration, rest: Duration) -> Result<Reading, String> {
     let running = site.start()?;
     let first_answer_ms = running.first_answer_ms;
+    let before = rest::ran_us(&running);
     let many = load::load(site.address(), "/", 16, load)?;
+    let ran_us = (rest::ran_us(&running) - before) / many.requests.max(1.0);
     let one = load::load(site.address(), "/", 1, load / 2)?;
     let big = load::load(site.address(), "/big", 4, load)?;
     let rest = rest::rest(&running, rest)?;
     let requests = many.requests + one.requests + big.requests;
     let traps = running.end()?.map(|traps| traps / requests.max(1.0));
-    Ok(Reading { first_answer_ms, many, one, big, rest, traps })
+    Ok(Reading { first_answer_ms, many, ran_us, one, big, rest, traps })
 }

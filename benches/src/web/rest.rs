@@ -58,6 +58,18 @@ fn wakes(processes: &[u32]) -> u64 {
         .sum()
 }
 
+/// How long the processes of a server have run, in microseconds: the first number of their schedstat (Documentation/scheduler/
+/// sched-stats.rst) is in nanoseconds.
+pub(super) fn ran_us(running: &Running) -> f64 {
+    let processes = memory::tree(running.root());
+    let tasks = processes.iter().filter_map(|process| fs::read_dir(format!("/proc/{process}/task")).ok());
+    let times = tasks.flatten().flatten().filter_map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_ascii_whitespace().next()?.parse::<f64>().ok()
+    });
+    times.sum::<f64>() / 1000.0
+}
+
 fn descriptors(process: u32) -> usize {
     fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
 }

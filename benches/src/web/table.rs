@@ -24,6 +24,7 @@ const LOADED: &[Column] = &[
     Column("first answer ms", |reading| Some(reading.first_answer_ms), 1),
     Column("requests/s, 16", |reading| Some(reading.many.requests_per_s), 0),
     Column("p99 ms", |reading| Some(reading.many.p99_ms), 2),
+    Column("µs run", |reading| Some(reading.ran_us), 1),
     Column("requests/s, 1", |reading| Some(reading.one.requests_per_s), 0),
     Column("p99 ms", |reading| Some(reading.one.p99_ms), 2),
     Column("MiB/s", |reading| Some(reading.big.bytes_per_s / 1_048_576.0), 0),
