@@ -44,6 +44,10 @@ enum Step {
     Header { number: u8, kind: u8, sector: u8 },
     /// Fills a descriptor.
     Describe { card: u8, queue: u8, index: u8, buffer: Buffer, len: u32, shift: u8, flags: u8, next: u8 },
+    /// Offers buffers as they should be offered, and says so.
+    Ask { card: u8, queue: u8, buffers: Vec<(Buffer, u16, bool)> },
+    /// Asks something of a disk, as it should be asked.
+    Request { card: u8, kind: u8, sector: u8, len: u16, out: bool },
     /// Offers a chain of descriptors.
     Offer { card: u8, queue: u8, head: u16 },
     /// Says that there are new buffers.
@@ -82,6 +86,8 @@ impl Size {
 #[derive(Clone, Debug)]
 struct Outside {
     arriving: VecDeque<Vec<u8>>,
+    /// The frame that has arrived last.
+    frame: Vec<u8>,
     offloads: bool,
 }
 
@@ -106,8 +112,16 @@ impl Wire for Outside {
 
     fn flush(&mut self) {}
 
-    fn receive(&mut self, into: &mut [u8]) -> Result<usize, WireError> {
-        self.take(into).ok_or(WireError::Busy)
+    fn receive(&mut self) -> Result<(), WireError> {
+        // A wire always has the header before the frame.
+        let mut frame = self.arriving.pop_front().ok_or(WireError::Busy)?;
+        frame.resize(frame.len().max(HEADER_LEN), 0);
+        self.frame = frame;
+        Ok(())
+    }
+
+    fn frame(&mut self) -> &mut [u8] {
+        &mut self.frame
     }
 }
 
@@ -295,42 +309,73 @@ impl Machine {
                 self.store(at + 8, &u64::from(sector).to_le_bytes());
             }
             Step::Describe { card, queue, index, buffer, len, shift, flags, next } => {
-                let addr = match buffer {
-                    Buffer::Header(number) => header_at(number),
-                    Buffer::Queue { card, queue, offset } => {
-                        queue_at(card % CARDS, queue % 2) + u64::from(offset) % QUEUE_LEN
-                    }
-                    Buffer::Low(at) => u64::from(at) % (MEMORY + 0x1000),
-                    Buffer::Any(at) => at,
-                };
-                let len = if matches!(buffer, Buffer::Header(_)) { 16 } else { len >> (shift % 32) };
-                let bytes = [
-                    &addr.to_le_bytes()[..],
-                    &len.to_le_bytes(),
-                    &u16::from(flags).to_le_bytes(),
-                    &u16::from(next).to_le_bytes(),
-                ];
-                let at = queue_at(card % CARDS, queue % 2) + 16 * u64::from(index);
-                self.store(at, &bytes.concat());
+                self.describe(card, queue, index, buffer, len >> (shift % 32), flags.into(), next);
             }
-            Step::Offer { card, queue, head } => {
-                let (card, queue) = (card % CARDS, queue % 2);
-                let size = self.queue_size(card, queue);
-                let offered = &mut self.offered[usize::from(card)][usize::from(queue)];
-                let slot = u64::from(*offered % size.max(1));
-                *offered = offered.wrapping_add(1);
-                let index = *offered;
-                let ring = self.available_at(card, queue, size);
-                self.store(ring + 4 + 2 * slot, &head.to_le_bytes());
-                self.store(ring + 2, &index.to_le_bytes());
+            Step::Ask { card, queue, buffers } => self.ask(card, queue, &buffers),
+            Step::Request { card, kind, sector, len, out } => {
+                self.take(Step::Header { number: 0, kind, sector });
+                let data = (Buffer::Low(0x2000), len, !out);
+                // Of all cards these two are disks.
+                self.ask(
+                    1 + card % 2,
+                    0,
+                    &[(Buffer::Header(0), 16, false), data, (Buffer::Low(0x1), 1, true)],
+                );
             }
-            Step::Kick { card, queue } => {
-                let register = if self.boot == BootProtocol::Multiboot { 16 } else { 0x50 };
-                let size = if self.boot == BootProtocol::Multiboot { Size::Word } else { Size::Dword };
-                self.write(card, register, size, u32::from(queue % 3));
-            }
+            Step::Offer { card, queue, head } => self.offer(card, queue, head),
+            Step::Kick { card, queue } => self.kick(card, queue),
             Step::Arrive => self.cards.poll(&self.memory),
         }
+    }
+
+    fn ask(&mut self, card: u8, queue: u8, buffers: &[(Buffer, u16, bool)]) {
+        for (index, (buffer, len, writable)) in (0..).zip(buffers) {
+            let last = usize::from(index) + 1 >= buffers.len();
+            let flags = u16::from(!last) | u16::from(*writable) << 1;
+            self.describe(card, queue, index, *buffer, (*len).into(), flags, index.wrapping_add(1));
+            if index == u8::MAX {
+                break;
+            }
+        }
+        self.offer(card, queue, 0);
+        self.kick(card, queue);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a descriptor has so many fields")]
+    fn describe(&mut self, card: u8, queue: u8, index: u8, buffer: Buffer, len: u32, flags: u16, next: u8) {
+        let addr = match buffer {
+            Buffer::Header(number) => header_at(number),
+            Buffer::Queue { card, queue, offset } => {
+                queue_at(card % CARDS, queue % 2) + u64::from(offset) % QUEUE_LEN
+            }
+            Buffer::Low(at) => u64::from(at) % (MEMORY + 0x1000),
+            Buffer::Any(at) => at,
+        };
+        let len = if matches!(buffer, Buffer::Header(_)) { 16 } else { len };
+        let next = u16::from(next).to_le_bytes();
+        let bytes = [&addr.to_le_bytes()[..], &len.to_le_bytes(), &flags.to_le_bytes(), &next];
+        let at = queue_at(card % CARDS, queue % 2) + 16 * u64::from(index);
+        self.store(at, &bytes.concat());
+    }
+
+    fn offer(&mut self, card: u8, queue: u8, head: u16) {
+        let (card, queue) = (card % CARDS, queue % 2);
+        let size = self.queue_size(card, queue);
+        let offered = &mut self.offered[usize::from(card)][usize::from(queue)];
+        let slot = u64::from(*offered % size.max(1));
+        *offered = offered.wrapping_add(1);
+        let index = *offered;
+        let ring = self.available_at(card, queue, size);
+        self.store(ring + 4 + 2 * slot, &head.to_le_bytes());
+        self.store(ring + 2, &index.to_le_bytes());
+    }
+
+    fn kick(&mut self, card: u8, queue: u8) {
+        let (register, size) = match self.boot {
+            BootProtocol::Multiboot => (16, Size::Word),
+            BootProtocol::Linux64 => (0x50, Size::Dword),
+        };
+        self.write(card, register, size, u32::from(queue % 3));
     }
 
     fn queue_size(&mut self, card: u8, queue: u8) -> u16 {
@@ -366,7 +411,7 @@ fn header_at(number: u8) -> u64 {
 fuzz_target!(|input: (bool, bool, Vec<Vec<u8>>, Vec<Step>)| {
     let (pci, offloads, arriving, steps) = input;
     let boot = if pci { BootProtocol::Multiboot } else { BootProtocol::Linux64 };
-    let outside = Outside { arriving: arriving.into(), offloads };
+    let outside = Outside { arriving: arriving.into(), frame: vec![0; HEADER_LEN], offloads };
     let mut machine = Machine::new(boot, &outside);
     for step in steps.into_iter().take(STEPS) {
         machine.take(step);
