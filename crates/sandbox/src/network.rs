@@ -17,7 +17,6 @@ use std::{
 };
 
 use runu_core::{Blame, Blamed};
-use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::sys;
@@ -95,14 +94,19 @@ pub fn take_over(namespace: BorrowedFd<'_>) -> Result<Option<Taken>, NetworkErro
     Ok(Some(Taken { interface, frames }))
 }
 
-/// Does something in another network namespace.
-fn within<T>(namespace: BorrowedFd<'_>, act: impl FnOnce() -> io::Result<T>) -> Result<T, NetworkError> {
-    let enter = |namespace| sys::join_namespace(namespace, libc::CLONE_NEWNET).map_err(io::Error::from);
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let ours = rustix::fs::open(c"/proc/thread-self/ns/net", flags, Mode::empty());
-    let ours = ours.map_err(|errno| NetworkError::Enter(errno.into()))?;
-    enter(namespace).map_err(NetworkError::Enter)?;
-    let done = act();
-    enter(ours.as_fd()).map_err(NetworkError::Enter)?;
-    done.map_err(NetworkError::Enter)
+/// Does something in another network namespace, in a thread of its own that ends there: an ordinary user, root of a user
+/// namespace, may enter one that is theirs but not come back to the host's.
+fn within<T: Send>(
+    namespace: BorrowedFd<'_>,
+    act: impl FnOnce() -> io::Result<T> + Send,
+) -> Result<T, NetworkError> {
+    let enter_and_act = || {
+        sys::join_namespace(namespace, libc::CLONE_NEWNET)?;
+        act()
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, enter_and_act)?;
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that entered it failed")))
+    })
+    .map_err(NetworkError::Enter)
 }
