@@ -28,7 +28,7 @@ use rustix::{
 use crate::{
     Bundle, Config, Container, ContainerError, ContainerId, Image, Launch, Root, Unikernel, Wired, Wiring,
     hooks::{self, Place},
-    limits,
+    initrd, limits,
     namespaces::namespaces,
     parameters::parameters,
     policy,
@@ -73,6 +73,11 @@ pub fn create(
     check_supported(&bundle.spec)?;
     check_terminal(process, flags)?;
     let Unikernel { image, kernel, initrd } = unikernel;
+    let initrd = match initrd {
+        None => initrd::of_image(&image.guest, &image.convention, &bundle.rootfs)
+            .map_err(|error| ContainerError::Initrd(error.into()))?,
+        given => given,
+    };
     let volumes = volumes::volumes(bundle)?;
     let way = volumes::way(&image.guest, &volumes)?;
     let (initrd, volumes) = volumes::initrd(&image.guest, &way, initrd, volumes::open(&volumes)?)?;

@@ -71,8 +71,8 @@ pub enum ContainerError {
         /// Whether it could have it if it were read-only.
         if_read_only: bool,
     },
-    /// The initrd that volumes were to become part of.
-    #[error("the guest cannot have its volumes in its initrd")]
+    /// The initrd that files of the image, or volumes, were to become part of.
+    #[error("the guest cannot have its files in its initrd")]
     Initrd(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A file that an image or an annotation names is not there.
     #[error("`{}` of the image cannot be opened", Printable(.path.as_os_str().as_encoded_bytes()))]

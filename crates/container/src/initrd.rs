@@ -1,19 +1,20 @@
-//! The initrd of a guest with volumes: with what of them becomes part of it.
+//! Initrds that are made here: of what an image holds besides its kernel, and of volumes.
 
 use std::{fs::File, io, path::Path};
 
 use runu_core::Bytes;
+use runu_guest::Guest;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{AtFlags, Dir, FileType, MemfdFlags, Mode, OFlags, ResolveFlags},
     io::Errno,
 };
 
-use crate::{cpio::Archive, rootfs};
+use crate::{Convention, cpio::Archive, rootfs, rootfs::RootFs};
 
-/// How long an initrd with volumes can be: all of it is in memory, and again in the guest's.
+/// How long such an initrd can be: all of it is in memory, and again in the guest's.
 const LARGEST: usize = 512 << 20;
-/// How deep directories of a volume can be nested.
+/// How deep directories can be nested.
 const DEEPEST: usize = 128;
 
 /// An initrd and how long it is.
@@ -25,8 +26,8 @@ pub(crate) enum InitrdError {
     /// It is there, and is none that can be continued.
     #[error("the initrd of the image is no cpio archive of the kind `newc`, so nothing can be added")]
     Form,
-    /// A volume is too much.
-    #[error("the volume does not fit into an initrd: more than {} or {DEEPEST} directories deep", Bytes(LARGEST as u64))]
+    /// It is too much.
+    #[error("what is to be in it does not fit into an initrd: more than {} or {DEEPEST} directories deep", Bytes(LARGEST as u64))]
     Size,
     /// The kernel refuses.
     #[error("cannot read what becomes part of the initrd")]
@@ -66,8 +67,13 @@ pub(crate) fn with_directories(
         let place = place.as_os_str().as_bytes().strip_prefix(b"/").unwrap_or_default();
         let ends = place.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
         ends.for_each(|end| archive.directory(place.get(..end).unwrap_or_default(), 0o755));
-        add_directory(&mut archive, directory.as_fd(), place, 0)?;
+        add_directory(&mut archive, directory.as_fd(), place, 0, &|_| false)?;
     }
+    archive_file(archive)
+}
+
+/// An archive in a memory file, at its start.
+fn archive_file(archive: Archive) -> Result<Initrd, InitrdError> {
     let bytes = archive.finish();
     let file = File::from(rustix::fs::memfd_create(c"initrd", MemfdFlags::CLOEXEC)?);
     io::Write::write_all(&mut &file, &bytes)?;
@@ -75,33 +81,85 @@ pub(crate) fn with_directories(
     Ok((file, Bytes(bytes.len() as u64)))
 }
 
-/// Adds a directory and all in it but what is no file, such as sockets.
+/// What engines put into every container, and image tools beside a kernel.
+const NOT_OF_THE_IMAGE: &[&[u8]] = &[
+    b"dev",
+    b"proc",
+    b"sys",
+    b"unikraft",
+    b"urunc.json",
+    b".dockerenv",
+    b"run/.containerenv",
+    b"etc/hosts",
+    b"etc/hostname",
+    b"etc/resolv.conf",
+    b"etc/mtab",
+];
+
+/// An initrd of the files that an image holds besides its kernel, for a guest that unpacks one; none if there are none. An
+/// image whose program is a kernel may hold all sorts of things, so nothing is made of those.
+///
+/// # Errors
+/// They cannot be read, or are too much.
+pub(crate) fn of_image(
+    guest: &Guest,
+    convention: &Convention,
+    root: &Path,
+) -> Result<Option<File>, InitrdError> {
+    use std::os::unix::ffi::OsStrExt;
+    let (Convention::Kraft { kernel } | Convention::Urunc { kernel, .. }) = convention else {
+        return Ok(None);
+    };
+    if !runu_guest::unpacks_initrd(guest) {
+        return Ok(None);
+    }
+    let kernel = kernel.as_os_str().as_bytes();
+    let kernel = kernel.strip_prefix(b"/").unwrap_or(kernel);
+    let is_left_out = |path: &[u8]| path == kernel || NOT_OF_THE_IMAGE.contains(&path);
+    let mut archive = Archive::default();
+    let root = RootFs::open(root)?;
+    match add_directory(&mut archive, root.as_fd(), b"", 0, &is_left_out)? {
+        true => Ok(Some(archive_file(archive)?.0)),
+        false => Ok(None),
+    }
+}
+
+/// Adds a directory and all in it but what is no file, such as sockets, and what is to be left out; whether there was more
+/// than directories.
 fn add_directory(
     archive: &mut Archive,
     directory: BorrowedFd<'_>,
     path: &[u8],
     depth: usize,
-) -> Result<(), InitrdError> {
+    is_left_out: &dyn Fn(&[u8]) -> bool,
+) -> Result<bool, InitrdError> {
     if depth > DEEPEST {
         return Err(InitrdError::Size);
     }
     let opened = open(directory, b".", OFlags::RDONLY | OFlags::DIRECTORY)?;
-    archive.directory(path, rustix::fs::fstat(&opened)?.st_mode);
+    if !path.is_empty() {
+        archive.directory(path, rustix::fs::fstat(&opened)?.st_mode);
+    }
     let mut names: Vec<Vec<u8>> = Dir::read_from(&opened)?
         .map(|entry| entry.map(|entry| entry.file_name().to_bytes().to_vec()))
         .collect::<Result<_, _>>()?;
     names.sort_unstable();
+    let mut has_files = false;
     for name in names.iter().filter(|name| !matches!(name.as_slice(), b"." | b"..")) {
-        let path = [path, b"/", name].concat();
+        let path = if path.is_empty() { name.clone() } else { [path, b"/", name].concat() };
+        if is_left_out(&path) {
+            continue;
+        }
         let stat = rustix::fs::statat(&opened, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
                 let below = open(opened.as_fd(), name, OFlags::PATH | OFlags::DIRECTORY)?;
-                add_directory(archive, below.as_fd(), &path, depth + 1)?;
+                has_files |= add_directory(archive, below.as_fd(), &path, depth + 1, is_left_out)?;
             }
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(&opened, name.as_slice(), Vec::new())?;
                 archive.link(&path, target.as_bytes());
+                has_files = true;
             }
             FileType::RegularFile => {
                 let mut file = File::from(open(opened.as_fd(), name, OFlags::RDONLY | OFlags::NONBLOCK)?);
@@ -109,6 +167,7 @@ fn add_directory(
                 let room = LARGEST.saturating_sub(archive.len()) as u64;
                 let size = u32::try_from(size).ok().filter(|size| u64::from(*size) <= room);
                 archive.file(&path, stat.st_mode, size.ok_or(InitrdError::Size)?, &mut file)?;
+                has_files = true;
             }
             _ => {}
         }
@@ -116,7 +175,7 @@ fn add_directory(
             return Err(InitrdError::Size);
         }
     }
-    Ok(())
+    Ok(has_files)
 }
 
 /// Opens an entry of a directory, and nothing that a link leads to.
@@ -168,6 +227,54 @@ mod tests {
         fs::hard_link(folder.path().join("one"), folder.path().join("two")).unwrap();
         let bytes = made(None, "/data", folder.path()).unwrap();
         assert_eq!(bytes.windows(8).filter(|window| *window == b"contents").count(), 2);
+    }
+
+    /// A kernel that unpacks an initrd.
+    fn unikraft() -> Guest {
+        use runu_guest::unikraft::{Facts, Platform, Version};
+        let facts = Facts {
+            version: Some(Version::new(0, 16, 3)),
+            full_version: None,
+            platform: Platform::Qemu,
+            libraries: Some(vec!["libukcpio".to_owned(), "libvfscore".to_owned()]),
+            takes_parameters: true,
+            parameters: None,
+        };
+        let own = runu_guest::detect(runu_guests::HELLO_MULTIBOOT).unwrap();
+        Guest { kind: runu_guest::Kind::Unikraft(facts), ..own }
+    }
+
+    fn of_root(guest: &Guest, root: &Path) -> Option<Vec<u8>> {
+        let convention = Convention::Kraft { kernel: "/boot/kernel".into() };
+        let mut bytes = Vec::new();
+        of_image(guest, &convention, root).unwrap()?.read_to_end(&mut bytes).unwrap();
+        Some(bytes)
+    }
+
+    #[test]
+    fn files_of_an_image_become_an_initrd_without_kernel_and_what_engines_add() {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["boot", "etc", "dev", "unikraft/bin", "www/pages"] {
+            fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        for file in ["boot/kernel", "etc/hosts", "dev/console", "unikraft/bin/other", ".dockerenv"] {
+            fs::write(root.path().join(file), "left out").unwrap();
+        }
+        assert_eq!(of_root(&unikraft(), root.path()), None);
+
+        fs::write(root.path().join("www/pages/index.html"), "kept").unwrap();
+        let bytes = of_root(&unikraft(), root.path()).unwrap();
+        assert!(holds(&bytes, b"www/pages/index.html\0"));
+        assert!(holds(&bytes, b"kept") && !holds(&bytes, b"left out"));
+    }
+
+    #[test]
+    fn files_of_an_image_are_nothing_to_a_kernel_that_unpacks_none() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("page"), "contents").unwrap();
+        let own = runu_guest::detect(runu_guests::HELLO_MULTIBOOT).unwrap();
+        assert_eq!(of_root(&own, root.path()), None);
+        assert!(of_root(&unikraft(), root.path()).is_some());
     }
 
     #[test]

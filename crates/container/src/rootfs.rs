@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read, Seek},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -15,6 +15,12 @@ const LARGEST: u64 = 1 << 30;
 /// An open root file system.
 #[derive(Debug)]
 pub(crate) struct RootFs(OwnedFd);
+
+impl AsFd for RootFs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl RootFs {
     /// Opens it.
