@@ -65,14 +65,7 @@ fn write(file: u64, start: u64, len: u64) -> u64 {
         return EBADF;
     }
     // SAFETY: the program's memory, which appears when it is touched.
-    let bytes = unsafe { slice::from_raw_parts(start as *const u8, len as usize) };
-    bytes.split_inclusive(|byte| *byte == b'\n').for_each(|line| match line.strip_suffix(b"\n") {
-        Some(line) => {
-            console::write(line);
-            console::write(b"\r\n");
-        }
-        None => console::write(line),
-    });
+    console::write(unsafe { slice::from_raw_parts(start as *const u8, len as usize) });
     len
 }
 
