@@ -91,7 +91,11 @@ fn multiboot_kind_is_an_elf32_for_i386_with_the_magic_behind_its_header() {
         let header = [0x34, 0x38, 0x3c].map(|at| number(file, at, 4));
         assert_eq!(header[0], MULTIBOOT_MAGIC, "{}", guest.name);
         assert_eq!(header.iter().sum::<u64>(), 1 << 32, "{}", guest.name);
-        assert_eq!(section(file, &ELF32, ".runu_guest"), Some(&*mark(guest)), "{}", guest.name);
+        assert!(
+            section(file, &ELF32, ".runu_guest").is_some_and(|it| it.starts_with(&mark(guest))),
+            "{}",
+            guest.name
+        );
     }
 }
 
@@ -107,7 +111,11 @@ fn linux64_kind_is_an_elf64_without_a_multiboot_header() {
             "{}",
             guest.name
         );
-        assert_eq!(section(file, &ELF64, ".runu_guest"), Some(&*mark(guest)), "{}", guest.name);
+        assert!(
+            section(file, &ELF64, ".runu_guest").is_some_and(|it| it.starts_with(&mark(guest))),
+            "{}",
+            guest.name
+        );
     }
 }
 
