@@ -45,12 +45,8 @@ pub fn lxshim_path() -> PathBuf {
     PathBuf::from(DIRECTORY).join("lxshim-multiboot")
 }
 
-/// A static program for Linux, which the guest `loader` runs from its initrd: it prints the same wherever it runs. It exists
-/// where this crate was built, as long as its build directory does.
-#[must_use]
-pub fn program_path() -> PathBuf {
-    PathBuf::from(DIRECTORY).join("program")
-}
+/// A static program for Linux, which the guest `loader` runs from its initrd: it prints the same wherever it runs.
+pub const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/program"));
 
 /// Every guest, in no particular order.
 pub const ALL: &[Guest] = include!(concat!(env!("OUT_DIR"), "/table.rs"));

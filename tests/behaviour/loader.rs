@@ -1,24 +1,26 @@
 //! A program for Linux inside a guest, which serves its system calls: it prints and ends as on this host.
 
-use std::{fs, process::Command};
+use std::process::Command;
 
+use crate::support::room::set_mode;
 use crate::support::{BOTH_KINDS, Room};
 
 const WORDS: [&str; 2] = ["one", "two words"];
 
 #[test]
 fn program_in_a_guest_prints_and_ends_as_on_the_host() {
-    let program = fs::read(runu_guests::program_path()).expect("the guests were built here");
-    let host = Command::new(runu_guests::program_path()).args(WORDS).env("GREETING", "good day").output();
-    let host = host.expect("it is a program for this host");
-    let printed = String::from_utf8([host.stdout, host.stderr].concat()).expect("it prints text");
-    assert!(printed.ends_with("end\n"), "{printed}");
     for kind in BOTH_KINDS {
         let room = Room::new();
-        let initrd = room.file("program", &program);
+        let initrd = room.file("program", runu_guests::PROGRAM);
+        set_mode(&initrd, 0o755);
+        let mut program = Command::new(&initrd);
+        room.settle(&mut program);
+        let host = room.finish(program.args(WORDS).env("GREETING", "good day"));
+        assert_eq!(host.stderr, "end\n");
+        let printed = [host.lines().join("\n").as_str(), "end"].join("\n");
         let mut command = room.runu(&["run", "--memory", "64M", "--env", "GREETING=good day", "--initrd"]);
         let ended = room.finish(command.arg(initrd).arg(room.guest("loader", kind)).args(WORDS));
-        ended.assert_quiet(host.status.code().expect("nothing ended it"));
+        ended.assert_quiet(host.status());
         assert_eq!(ended.lines(), printed.lines().collect::<Vec<_>>());
     }
 }

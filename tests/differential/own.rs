@@ -51,10 +51,9 @@ fn hello_with_an_initrd_is_the_same() {
 
 #[test]
 fn program_for_linux_in_a_guest_is_the_same() {
-    let program = std::fs::read(runu_guests::program_path()).expect("the guests were built here");
     assert_same(|kind| {
         let mut guest = Guest::own("loader", kind, &["one", "two three"]);
-        guest.initrd = Some(program.clone());
+        guest.initrd = Some(runu_guests::PROGRAM.to_vec());
         vec![guest]
     });
 }
