@@ -62,6 +62,7 @@ fuzz_target!(|input: Input| {
         env: input.env.into_iter().map(|(name, value)| Variable { name, value }).collect(),
         parameters: input.parameters.into_iter().map(|value| Variable::new("a.b", value)).collect(),
         initrd: false,
+        shares: Vec::new(),
     };
     let Ok(line) = command_line(guest, &invocation) else { return };
     assert!(line.as_bytes().len() <= 4095);
