@@ -8,7 +8,7 @@ use std::{
 };
 
 use oci_spec::runtime::Hook;
-use runu_sandbox::{ContainerCgroup, InRoot, Resources, StartError, Usage};
+use runu_sandbox::{ContainerCgroup, How, InRoot, Resources, StartError, Usage};
 use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
@@ -113,8 +113,24 @@ impl Container {
         let Some(record) = &self.record else {
             return state_json(&Record::unwritten(&self.directory), self.status(), None, None);
         };
-        let end = self.events().into_iter().find(|event| matches!(event, Event::Ended { .. }));
-        state_json(record, self.status(), self.pid(), end)
+        let status = self.status();
+        state_json(record, status, self.pid(), self.end(status))
+    }
+
+    /// How its guest ended, if it has and somebody can tell.
+    fn end(&self, status: Status) -> Option<Event> {
+        let written = self.events().into_iter().find(|event| matches!(event, Event::Ended { .. }));
+        // Where memory runs out the kernel may take the supervisor too, which then writes nothing: a guest's memory is a memory
+        // file's, free when the guest's process has gone and not when it is about to go (mm/oom_kill.c, `oom_reap_task`).
+        let victims = || Some(ContainerCgroup::oom_kills(&self.cgroup()?.oom_counter()?));
+        written.or_else(|| {
+            let died = status == Status::Stopped && victims().is_some_and(|victims| victims > 0);
+            died.then(|| Event::Ended {
+                status: How::OutOfMemory.exit_status(),
+                summary: How::OUT_OF_MEMORY.to_owned(),
+                traps: None,
+            })
+        })
     }
 
     /// Starts its guest.

@@ -71,7 +71,7 @@ impl Verdict {
             Verdict::Ended(End::Signalled { signal }) | Verdict::Requested(signal) => {
                 format!("ended by signal {signal}")
             }
-            Verdict::OutOfMemory => "out of memory".to_owned(),
+            Verdict::OutOfMemory => How::OUT_OF_MEMORY.to_owned(),
         }
     }
 

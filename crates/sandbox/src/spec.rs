@@ -127,6 +127,9 @@ pub enum How {
 }
 
 impl How {
+    /// [`How::OutOfMemory`] in a few words.
+    pub const OUT_OF_MEMORY: &'static str = "out of memory";
+
     /// The container's exit status: the guest's own, or 128 and the signal's number, where out of memory is SIGKILL.
     #[must_use]
     pub fn exit_status(self) -> u8 {
