@@ -1,8 +1,9 @@
 //! Uses all memory that it was given, every page of it, and sees that each keeps what was written.
 //!
 //! With `twice` it does so through page tables of its own, in which all memory is mapped at two places by 4 KiB pages, as
-//! kernels with a direct map and a heap do: the most a host needs to keep for a guest's memory. With `code` it then runs
-//! a great many small pieces of code, each at an address of its own.
+//! kernels with a direct map and a heap do. With `backwards` the second place shows the pages in the other order, so that no two
+//! neighbours there are neighbours in memory: the most a host needs to keep for a guest's memory. With `code` it then runs a
+//! great many small pieces of code, each at an address of its own.
 
 #![no_std]
 #![no_main]
@@ -21,18 +22,24 @@ const PAGE: u64 = 0x1000;
 fn main(boot: &'static Boot) -> ! {
     let mut frames = Frames::of(boot);
     let top = boot.ram().iter().map(|range| range.end).filter(|end| *end <= 4 << 30).max().unwrap_or(0);
-    let places: &[u64] = if boot.cmdline.has(b"twice") {
-        enter(&mut frames, boot, top);
-        &[0, DIRECT_MAP]
+    let top = top - top % PAGE;
+    let straight: &dyn Fn(u64) -> u64 = &|page| page;
+    let places: &[&dyn Fn(u64) -> u64] = if boot.cmdline.has(b"twice") {
+        &[straight, &|page| DIRECT_MAP + page]
+    } else if boot.cmdline.has(b"backwards") {
+        &[straight, &|page| DIRECT_MAP + (top - PAGE - page)]
     } else {
-        &[0]
+        &[straight]
     };
+    if let [_, second] = places {
+        enter(&mut frames, boot, top, second);
+    }
     // The next frame is the first that nobody uses.
     let free = frames.allocate(Size::Small);
     let mut pages = 0;
     for (pass, place) in places.iter().enumerate() {
         for_each_page(boot, free, |page| {
-            let word = (place + page) as *mut u64;
+            let word = place(page) as *mut u64;
             // SAFETY: free RAM, mapped there.
             unsafe { word.write_volatile(page ^ pass as u64) };
         });
@@ -89,8 +96,8 @@ fn for_each_page(boot: &Boot, free: u64, mut act: impl FnMut(u64)) {
     }
 }
 
-/// Makes and enters an address space with all RAM at its addresses and in the direct map.
-fn enter(frames: &mut Frames, boot: &Boot, top: u64) {
+/// Makes and enters an address space with all RAM at its addresses and where `second` says.
+fn enter(frames: &mut Frames, boot: &Boot, top: u64, second: &dyn Fn(u64) -> u64) {
     const EFER: u32 = 0xc000_0080;
     const NXE: u64 = 1 << 11;
     let tables = Tables::new(frames);
@@ -99,7 +106,7 @@ fn enter(frames: &mut Frames, boot: &Boot, top: u64) {
         let is_ram = boot.ram().iter().any(|range| (range.start..range.end).contains(&page));
         if is_ram || page < 1 << 20 {
             tables.map(frames, page, page, Size::Small, WRITABLE);
-            tables.map(frames, DIRECT_MAP + page, page, Size::Small, WRITABLE | NO_EXECUTE);
+            tables.map(frames, second(page), page, Size::Small, WRITABLE | NO_EXECUTE);
         }
     }
     // SAFETY: every processor with long mode has no-execute pages, and all that is in use is mapped.

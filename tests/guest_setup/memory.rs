@@ -18,7 +18,7 @@ const UNUSED_KIB: i64 = 4 << 10;
 #[test]
 fn guest_that_uses_all_its_memory_is_not_killed_for_it() {
     for limit in [16, 24, 32, 64, 128, 256, 512, 1024] {
-        for how in [&["--"][..], &["--", "twice"]] {
+        for how in [&["--"][..], &["--", "twice"], &["--", "backwards"]] {
             let Some(rig) = Rig::kraft("fill") else { return };
             let output = rig.args(how).memory_limit(limit * MIB).run();
             assert!(output.status.success(), "{limit} MiB {how:?}: {output:?}");

@@ -63,8 +63,8 @@ pub(crate) fn guest_memory(
     }
 }
 
-/// What is left of a limit for what the monitor learns about the guest's code.
-pub(crate) fn code_memory(limit: Bytes, guest: Bytes) -> Bytes {
+/// What is left of a limit for what the monitor learns about the guest's code and page tables.
+pub(crate) fn learned_memory(limit: Bytes, guest: Bytes) -> Bytes {
     let rest = limit.0.saturating_sub(guest.0 + guest.0 / TABLES + AT_REST.0);
     Bytes(rest).max(CODE_MIN)
 }
@@ -99,11 +99,11 @@ mod tests {
     fn code_gets_what_guest_and_monitor_leave_of_the_limit() {
         for limit in [16, 64, 1024].map(Bytes::mib) {
             let guest = guest_memory(Some(limit), None, DEFAULT).unwrap();
-            let code = code_memory(limit, guest);
+            let code = learned_memory(limit, guest);
             assert!(code > CODE_MIN && code < Bytes(limit.0 / 8), "{limit}: {code}");
             assert!(guest.0 + code.0 + AT_REST.0 <= limit.0, "{limit}");
         }
-        assert_eq!(code_memory(Bytes(4096), Bytes(0)), CODE_MIN);
+        assert_eq!(learned_memory(Bytes(4096), Bytes(0)), CODE_MIN);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use runu_guest::{CommandLine, Guest, Invocation, PlanError, Shared};
 use crate::{
     Config, ContainerError, Wired,
     annotations::Wishes,
-    guest_memory::{code_memory, guest_memory},
+    guest_memory::{guest_memory, learned_memory},
     limits,
     volumes::shares,
     words::{environment, words},
@@ -72,7 +72,7 @@ pub fn plan(
     })?;
     let network = wired.map(|wired| wired.card);
     let shares = shares(&image.shares);
-    Ok(Plan { network, shares, code_memory: limit.map(|limit| code_memory(limit, memory)), ..plan })
+    Ok(Plan { network, shares, learned_memory: limit.map(|limit| learned_memory(limit, memory)), ..plan })
 }
 
 /// The kernel's command line: as an annotation has it, or made of the container's words and variables.

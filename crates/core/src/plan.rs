@@ -50,10 +50,10 @@ pub struct Plan {
     /// The disks, in the order in which the guest finds them, behind its network card.
     #[serde(default)]
     pub disks: Vec<Disk>,
-    /// How much the monitor may keep of what it learns about the guest's code; `None` is as much as is of use. A limit on
-    /// everything around the guest leaves only so much.
+    /// How much the monitor may keep of what it learns about the guest's code and page tables; `None` is as much as is of use.
+    /// A limit on everything around the guest leaves only so much.
     #[serde(default)]
-    pub code_memory: Option<Bytes>,
+    pub learned_memory: Option<Bytes>,
 }
 
 /// A shared directory as its guest sees it.

@@ -65,7 +65,7 @@ pub fn plan(
         network: None,
         shares: Vec::new(),
         disks: Vec::new(),
-        code_memory: None,
+        learned_memory: None,
     })
 }
 

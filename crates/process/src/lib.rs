@@ -151,7 +151,7 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     let context = host::new_context(cpu(&entry), registers(&entry));
     let host = Host::detect(tsc::frequency_khz(reading), host::has_fsgsbase());
     let board = Board::new(memory, &plan)?;
-    let mut monitor = Monitor::new(context, board, host, timer, plan.code_memory);
+    let mut monitor = Monitor::new(context, board, host, timer, plan.learned_memory);
 
     drop((kernel, initrd));
     let mut kept = vec![libc::STDIN_FILENO, libc::STDOUT_FILENO, descriptor::REPORT, memory_fd];

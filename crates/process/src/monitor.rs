@@ -68,19 +68,22 @@ pub(crate) struct Monitor {
 /// Why the guest cannot go on.
 type Stop = End;
 impl Monitor {
-    /// `code_memory` is how much it may keep of what it learns about the guest's code.
+    /// `learned_memory` is how much it may keep of what it learns about the guest's code and page tables.
     pub(crate) fn new(
         context: &'static mut Context,
         board: Board,
         host: Host,
         timer: Timer,
-        code_memory: Option<Bytes>,
+        learned_memory: Option<Bytes>,
     ) -> Self {
+        // Code is what is dearer to lose: a page that is not mapped any more costs one fault.
+        let mappings = learned_memory.map(|bytes| Bytes(bytes.0 / 3));
+        let code = learned_memory.map(|bytes| Bytes(bytes.0 - bytes.0 / 3));
         Monitor {
             context,
             board,
-            cache: Cache::new(code_memory),
-            shadow: Shadow::default(),
+            cache: Cache::new(code),
+            shadow: Shadow::new(mappings),
             sites: FxHashMap::default(),
             host,
             timer,

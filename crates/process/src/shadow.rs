@@ -11,7 +11,7 @@ use std::{
     os::fd::BorrowedFd,
 };
 
-use runu_core::GuestAddr;
+use runu_core::{Bytes, GuestAddr};
 
 use crate::host::{self, PAGE};
 
@@ -33,11 +33,16 @@ pub(crate) struct Rights {
     pub(crate) large: bool,
 }
 
+/// What a mapping costs, in bytes: the kernel's `vm_area_struct` (192 of /proc/slabinfo on Linux 6.18, and its share of a maple
+/// tree's node), our entry of it, and what allocators lose on both; rounded up.
+const MAPPING_COST: u64 = 384;
+
 /// What is mapped for the guest.
-#[derive(Default)]
 pub(crate) struct Shadow {
     /// By host address of their start; they do not overlap.
     mappings: BTreeMap<u64, Mapping>,
+    /// How many of them there may be.
+    most: usize,
     /// Guest-physical pages that hold translated code.
     code: BTreeSet<u64>,
     /// Mappings made so far.
@@ -45,8 +50,34 @@ pub(crate) struct Shadow {
 }
 
 impl Shadow {
-    /// Maps `len` bytes of guest memory, from `phys` (at `offset` of the memory file), at host address `at`.
+    /// Of as many mappings as take about `share` bytes at most; by default as many as a process can have.
+    pub(crate) fn new(share: Option<Bytes>) -> Self {
+        let most = share.and_then(|share| usize::try_from(share.0 / MAPPING_COST).ok()).unwrap_or(usize::MAX);
+        Shadow { mappings: BTreeMap::new(), most, code: BTreeSet::new(), made: 0 }
+    }
+
+    /// Maps `len` bytes of guest memory, from `phys` (at `offset` of the memory file), at host address `at`. Where there can
+    /// be no more mappings all others go: those that the guest still uses come back when it touches them.
     pub(crate) fn map(
+        &mut self,
+        at: u64,
+        len: u64,
+        phys: GuestAddr,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        rights: Rights,
+    ) -> io::Result<()> {
+        if self.mappings.len() >= self.most {
+            self.clear()?;
+        }
+        // A process has some 65,000 mappings (Linux Documentation/admin-guide/sysctl/vm.rst, max_map_count).
+        self.try_map(at, len, phys, file, offset, rights).or_else(|_| {
+            self.clear()?;
+            self.try_map(at, len, phys, file, offset, rights)
+        })
+    }
+
+    fn try_map(
         &mut self,
         at: u64,
         len: u64,
@@ -172,7 +203,7 @@ mod tests {
 
     #[test]
     fn forgetting_the_middle_of_a_mapping_leaves_both_ends() {
-        let mut shadow = Shadow::default();
+        let mut shadow = Shadow::new(None);
         shadow.mappings.insert(0x10_0000, Mapping { end: 0x20_0000, phys: 0x5000_0000, rights: RIGHTS });
 
         shadow.forget(0x14_0000..0x15_0000);
@@ -185,7 +216,7 @@ mod tests {
 
     #[test]
     fn forgetting_over_several_mappings_takes_all_between() {
-        let mut shadow = Shadow::default();
+        let mut shadow = Shadow::new(None);
         for start in [0x1000, 0x2000, 0x3000, 0x4000] {
             shadow.mappings.insert(start, Mapping { end: start + 0x1000, phys: start, rights: RIGHTS });
         }

@@ -39,7 +39,7 @@ fn plan(boot: BootProtocol) -> Plan {
         network: None,
         shares: Vec::new(),
         disks: Vec::new(),
-        code_memory: None,
+        learned_memory: None,
     }
 }
 

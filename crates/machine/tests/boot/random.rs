@@ -53,7 +53,7 @@ prop_compose! {
             network: None,
             shares: Vec::new(),
             disks: Vec::new(),
-            code_memory: None,
+            learned_memory: None,
         }
     }
 }

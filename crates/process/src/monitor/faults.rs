@@ -171,13 +171,7 @@ impl Monitor {
         let file = self.board.memory.file();
         let large = at.page_size > PAGE;
         let rights = Rights { writable: at.writable, large };
-        let first = self.shadow.map(host, len, GuestAddr(phys), file, offset, rights);
-        // A process has some 65,000 mappings (Linux Documentation/admin-guide/sysctl/vm.rst, max_map_count). Those that
-        // the guest still uses come back when it touches them.
-        let mapped = first.or_else(|_| {
-            self.shadow.clear()?;
-            self.shadow.map(host, len, GuestAddr(phys), file, offset, rights)
-        });
+        let mapped = self.shadow.map(host, len, GuestAddr(phys), file, offset, rights);
         mapped.map_err(|error| self.failed(error))
     }
 
