@@ -18,10 +18,10 @@ use oci_spec::runtime::{Process, Spec};
 use runu_core::Plan;
 use runu_sandbox::{
     CgroupName, Companion, ContainerCgroup, ContainerCgroupError, Holding, Namespace, Namespaces, Parameter,
-    Ready, SandboxError, Terminal,
+    Ready, SandboxError, Terminal, memory_file,
 };
 use rustix::{
-    fs::{FallocateFlags, MemfdFlags, Mode, OFlags},
+    fs::{FallocateFlags, Mode, OFlags},
     io::Errno,
 };
 
@@ -35,7 +35,7 @@ use crate::{
     record::{LIFE, Record, START, Status, state},
     time::rfc3339_now,
     volumes::{self, OpenVolume, Served},
-    witness::{Chronicle, write_plan},
+    witness::Chronicle,
 };
 
 /// Flags of `create`.
@@ -73,6 +73,8 @@ pub fn create(
     check_supported(&bundle.spec)?;
     check_terminal(process, flags)?;
     let Unikernel { image, kernel, initrd } = unikernel;
+    (launch.fits)(&image.guest, image.wishes.monitor.as_deref(), &config.monitors)
+        .map_err(ContainerError::Monitor)?;
     let initrd = match initrd {
         None => initrd::of_image(&image.guest, &image.convention, &bundle.rootfs)
             .map_err(|error| ContainerError::Initrd(error.into()))?,
@@ -84,8 +86,6 @@ pub fn create(
     let (initrd, size) = initrd.unzip();
     let image = &Image { shares: way.shared(), initrd: size, ..image };
     let files = Files { kernel, initrd, volumes };
-    (launch.fits)(&image.guest, image.wishes.monitor.as_deref(), &config.monitors)
-        .map_err(ContainerError::Monitor)?;
     let planner = |wired: Option<&Wired>| policy::plan(image, &bundle.spec, config, wired);
     let plan = planner(None)?;
     let namespaces = namespaces(&bundle.spec)?;
@@ -201,7 +201,10 @@ impl Making<'_> {
         let (report, report_writer) = io::pipe().map_err(channel("report pipe"))?;
         let numbers = self.launch.numbers;
         let kernel = files.kernel.try_clone().map_err(channel("kernel's descriptor"))?;
-        let plan_file = plan_file(plan)?;
+        let plan_file = serde_json::to_vec(plan)
+            .map_err(io::Error::from)
+            .and_then(|plan| memory_file(c"plan", &plan))
+            .map_err(channel("plan's file"))?;
         let given_plan = plan_file.try_clone().map_err(channel("plan's descriptor"))?;
         let mut descriptors = vec![
             (given_plan.into(), numbers.plan),
@@ -373,16 +376,6 @@ fn listener(directory: &Path) -> Result<OwnedFd, ContainerError> {
     let opened = rustix::fs::open(directory, flags, Mode::empty());
     let listener = opened.and_then(|opened| runu_sandbox::listen(opened.as_fd(), START));
     listener.map_err(|errno| state("make", &directory.join(START))(errno.into()))
-}
-
-/// The plan in a memory file, at its start.
-fn plan_file(plan: &Plan) -> Result<File, ContainerError> {
-    let write = || {
-        let file = File::from(rustix::fs::memfd_create(c"plan", MemfdFlags::CLOEXEC)?);
-        write_plan(&file, plan)?;
-        Ok(file)
-    };
-    write().map_err(channel("plan's file"))
 }
 
 /// Writes a file so that whoever waits for it never finds half of it.

@@ -2,18 +2,16 @@
 //! "POSIX-platform Hooks"). They run one after the other, in the order of their list, with the state on standard input.
 
 use std::{
-    fs::File,
-    io::{self, Seek, Write},
+    io,
     os::unix::{fs::FileExt, process::CommandExt},
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
 use oci_spec::runtime::Hook;
-use runu_sandbox::InRoot;
+use runu_sandbox::{InRoot, memory_file};
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
-    fs::MemfdFlags,
     process::{Pid, PidfdFlags},
 };
 
@@ -64,11 +62,8 @@ fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<(), String> {
         }
     }
     // Files and no pipes: a hook that reads nothing, says much or leaves a process behind must not keep us waiting.
-    let memory = || Ok::<File, io::Error>(rustix::fs::memfd_create(c"hook", MemfdFlags::CLOEXEC)?.into());
     let files = || {
-        let (mut stdin, stderr) = (memory()?, memory()?);
-        stdin.write_all(state)?;
-        stdin.rewind()?;
+        let (stdin, stderr) = (memory_file(c"hook", state)?, memory_file(c"hook", &[])?);
         Ok::<_, io::Error>((stdin, stderr.try_clone()?, stderr))
     };
     let (stdin, stderr, told) = files().map_err(|error| error.to_string())?;

@@ -4,9 +4,10 @@ use std::{fs::File, io, path::Path};
 
 use runu_core::Bytes;
 use runu_guest::Guest;
+use runu_sandbox::memory_file;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, Dir, FileType, MemfdFlags, Mode, OFlags, ResolveFlags},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags},
     io::Errno,
 };
 
@@ -75,10 +76,7 @@ pub(crate) fn with_directories(
 /// An archive in a memory file, at its start.
 fn archive_file(archive: Archive) -> Result<Initrd, InitrdError> {
     let bytes = archive.finish();
-    let file = File::from(rustix::fs::memfd_create(c"initrd", MemfdFlags::CLOEXEC)?);
-    io::Write::write_all(&mut &file, &bytes)?;
-    io::Seek::rewind(&mut &file)?;
-    Ok((file, Bytes(bytes.len() as u64)))
+    Ok((memory_file(c"initrd", &bytes)?, Bytes(bytes.len() as u64)))
 }
 
 /// What engines put into every container, and image tools beside a kernel.

@@ -8,7 +8,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd, RawFd},
 };
 
-use runu_core::Plan;
+use runu_core::{Plan, sentence};
 use runu_guest::Guest;
 use runu_sandbox::{CgroupName, ContainerCgroup, How, Witness};
 use rustix::io::DupFlags;
@@ -137,10 +137,9 @@ impl Chronicle<'_> {
     }
 }
 
-/// Writes the plan into its file, which is left at its start.
-pub(crate) fn write_plan(mut file: &File, plan: &Plan) -> io::Result<()> {
+/// Writes another plan into its file, which is left at its start.
+fn write_plan(mut file: &File, plan: &Plan) -> io::Result<()> {
     file.set_len(0)?;
-    file.rewind()?;
     file.write_all(&serde_json::to_vec(plan)?)?;
     file.rewind()
 }
@@ -155,14 +154,10 @@ impl Witness for Chronicle<'_> {
     }
 
     fn starting(&self, note: &[u8]) -> Result<(), String> {
-        let told = |error: &dyn std::error::Error| {
-            let causes = std::iter::successors(error.source(), |cause| cause.source());
-            causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-        };
-        let note: Note = serde_json::from_slice(note).map_err(|error| told(&error))?;
+        let note: Note = serde_json::from_slice(note).map_err(|error| sentence(&error))?;
         let Some(wired) = note.wired else { return Ok(()) };
-        let plan = (self.planner)(&wired).map_err(|error| told(&error))?;
-        write_plan(&self.plan, &plan).map_err(|error| told(&error))
+        let plan = (self.planner)(&wired).map_err(|error| sentence(&error))?;
+        write_plan(&self.plan, &plan).map_err(|error| sentence(&error))
     }
 
     fn started(&self) {

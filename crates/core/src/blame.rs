@@ -1,5 +1,7 @@
 //! Who is to blame for an error decides its exit status and how loudly it is logged.
 
+use std::error::Error;
+
 /// Whose mistake an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
@@ -42,8 +44,19 @@ impl Blame {
     }
 }
 
+/// What caused an error, outermost first.
+pub fn causes(error: &dyn Error) -> impl Iterator<Item = &dyn Error> {
+    std::iter::successors(error.source(), |cause: &&dyn Error| (*cause).source())
+}
+
+/// An error with its causes on one line, as engines log and match it.
+#[must_use]
+pub fn sentence(error: &dyn Error) -> String {
+    causes(error).fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 /// An error that knows whose mistake it is and, where a fix is known, says so.
-pub trait Blamed: std::error::Error {
+pub trait Blamed: Error {
     /// Whose mistake it is.
     fn blame(&self) -> Blame;
 

@@ -13,7 +13,7 @@ mod report;
 mod text;
 
 pub use addr::{GuestAddr, VirtAddr};
-pub use blame::{Blame, Blamed};
+pub use blame::{Blame, Blamed, causes, sentence};
 pub use bytes::{Bytes, ParseBytesError};
 pub use place::Place;
 pub use plan::{BootProtocol, Disk, NetworkCard, Plan, Segment, Share, WireKind};

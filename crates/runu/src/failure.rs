@@ -46,14 +46,7 @@ impl Failure {
 
     /// The error with its causes on one line, as engines log and match it.
     pub(crate) fn sentence(&self) -> String {
-        let mut sentence = self.0.to_string();
-        let mut source = self.0.source();
-        while let Some(cause) = source {
-            sentence.push_str(": ");
-            sentence.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        sentence
+        runu_core::sentence(self.0.as_ref())
     }
 
     /// Tells the error on stderr; the exit status that its blame gives.
@@ -66,11 +59,7 @@ impl Failure {
 /// The lines of an error: itself, its causes, its hint.
 fn lines(error: &dyn Blamed) -> Vec<String> {
     let mut lines = vec![format!("error: {error}")];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        lines.push(format!("  cause: {cause}"));
-        source = cause.source();
-    }
+    lines.extend(runu_core::causes(error).map(|cause| format!("  cause: {cause}")));
     lines.extend(error.hint().map(|hint| format!("hint: {hint}")));
     lines
 }

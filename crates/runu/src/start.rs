@@ -6,7 +6,7 @@
 use std::{
     ffi::CStr,
     fs::File,
-    io::{self, Seek, Write},
+    io,
     os::{
         fd::OwnedFd,
         unix::{ffi::OsStrExt, fs::FileExt},
@@ -17,8 +17,7 @@ use std::{
 use runu_core::{Blame, Blamed, Bytes, Plan, Printable, Report, VirtAddr};
 use runu_guest::{DetectError, Guest, Invocation, NetworkUse};
 use runu_process::{Reading, descriptor};
-use runu_sandbox::{CgroupSpec, Ended, Spec};
-use rustix::fs::MemfdFlags;
+use runu_sandbox::{CgroupSpec, Ended, Spec, memory_file};
 
 use crate::{
     cli::MonitorChoice,
@@ -202,14 +201,6 @@ fn plan(guest: &Guest, wishes: &Wishes, connection: Option<&Connection>) -> Resu
 fn plan_file(plan: &Plan) -> Result<File, Failure> {
     let text = serde_json::to_vec(plan).map_err(|source| Failure::bug("write the plan", source))?;
     Ok(memory_file(c"plan", &text).map_err(channel("plan's file"))?)
-}
-
-/// A file that exists in memory only, holds `bytes` and is at its start.
-pub(crate) fn memory_file(name: &CStr, bytes: &[u8]) -> io::Result<File> {
-    let mut file = File::from(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?);
-    file.write_all(bytes)?;
-    file.rewind()?;
-    Ok(file)
 }
 
 fn channel(what: &'static str) -> impl Fn(io::Error) -> StartError {

@@ -64,7 +64,7 @@ pub(crate) fn demo(flags: &DemoFlags, began: u64) -> Result<u8, Failure> {
         fs::write(path, image).map_err(|source| DemoError::Save { path: path.clone(), source })?;
         return Ok(0);
     }
-    let file = start::memory_file(c"kernel", image).map_err(DemoError::MemoryFile)?;
+    let file = runu_sandbox::memory_file(c"kernel", image).map_err(DemoError::MemoryFile)?;
     let kernel = Kernel { name: name.into(), file, bytes: image.to_vec() };
     let ports = match flags.guest {
         DemoGuest::Hello => Vec::new(),
