@@ -28,7 +28,6 @@ mod hold;
 mod identity;
 mod init;
 mod lockdown;
-mod mounts;
 mod namespaces;
 mod network;
 mod parcel;
@@ -44,6 +43,7 @@ mod step;
 mod supervisor;
 mod sys;
 mod terminal;
+mod tree;
 
 pub use beside::{InRoot, run_beside, run_in_root};
 pub use cgroup::{
@@ -54,7 +54,6 @@ pub use companion::{Account, Companion};
 pub use create::{Placed, Ready, create};
 pub use error::SandboxError;
 pub use lockdown::{LockdownError, guest_lockdown};
-pub use mounts::directory;
 pub use namespaces::{Namespace, Namespaces, TimeNamespace, UserNamespace};
 pub use network::{Interface, NetworkError, Taken, take_over};
 pub use process::{Replacement, exists_since, is_signal, replace, signal, started_at, wait_for_end};
@@ -63,3 +62,4 @@ pub use spec::{CgroupSpec, Ended, Holding, How, Limits, Parameter, Spec, Times, 
 pub use start::{NOTE_MAX, StartError, listen, start};
 pub use step::Step;
 pub use terminal::{Terminal, TerminalError};
+pub use tree::{Content, Piece, Tree, TreeError, TreeStep, tree};
