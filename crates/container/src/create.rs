@@ -58,7 +58,8 @@ const HOST_NAME: &str = "runu";
 /// Creates a container for a unikernel. On success its first process lives on as the child of whoever adopts ours.
 ///
 /// # Errors
-/// The bundle asks for something that cannot be had, or the host refuses a step. Nothing is left then.
+/// The bundle asks for something that cannot be had, or the host refuses a step. Nothing is left then but places of volumes in
+/// the container's root.
 pub fn create(
     root: &Root,
     id: &ContainerId,

@@ -154,11 +154,14 @@ fn unpacked(wishes: Wishes<'_>, obstacle: Option<&'static str>) -> Result<Furnis
             None => {}
         }
     }
+    let as_it_is = |given| Ok(Furnished { initrd: Some(sized(given)?), ..beside(&shares)? });
     let archive = match (initrd, root) {
-        (Some(given), _) if added.is_empty() => {
-            return Ok(Furnished { initrd: Some(sized(given)?), ..beside(&shares)? });
-        }
-        (Some(given), _) => Some(initrd::continued(given)?),
+        (Some(given), _) if added.is_empty() => return as_it_is(given),
+        (Some(given), _) => match initrd::continued(&given) {
+            Ok(archive) => Some(archive),
+            Err(_) if added.iter().all(|volume| volume.optional) => return as_it_is(given),
+            Err(error) => return Err(error.into()),
+        },
         (None, Some(Root { path, left_out: Some(left_out), .. })) => initrd::of_directory(path, left_out)?,
         (None, _) => None,
     };

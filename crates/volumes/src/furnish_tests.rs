@@ -202,6 +202,9 @@ fn initrd_of_another_form_is_handed_on_unless_something_is_to_be_added() {
     let with =
         |volumes: &[Volume]| furnish(&unikraft(NINE_P), Wishes { initrd: given(), volumes, root: None });
     assert_eq!(archive(with(&[volume(&folder, "directory", "/data", false)]).unwrap()), b"of the file");
+    let mut unasked = memory("/tmp");
+    unasked.optional = true;
+    assert_eq!(archive(with(&[unasked]).unwrap()), b"of the file");
     let refused = with(&[volume(&folder, "file", "/name", true)]);
     assert!(matches!(refused, Err(VolumeError::Initrd(initrd::InitrdError::Form))));
 }

@@ -49,10 +49,11 @@ impl From<io::Error> for InitrdError {
     }
 }
 
-/// An archive that goes on behind what is in `given`.
-pub(crate) fn continued(given: File) -> Result<Archive, InitrdError> {
+/// An archive that goes on behind what is in `given`, which is left at its start.
+pub(crate) fn continued(mut given: &File) -> Result<Archive, InitrdError> {
     let mut contents = Vec::new();
     given.take(LARGEST as u64 + 1).read_to_end(&mut contents)?;
+    given.rewind()?;
     if contents.len() > LARGEST {
         return Err(InitrdError::Size);
     }
@@ -215,6 +216,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let other = folder.path().join("other");
         fs::write(&other, [0x1f, 0x8b, 8, 0]).unwrap();
-        assert!(matches!(continued(File::open(other).unwrap()), Err(InitrdError::Form)));
+        assert!(matches!(continued(&File::open(other).unwrap()), Err(InitrdError::Form)));
     }
 }
