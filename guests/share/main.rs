@@ -1,9 +1,12 @@
 //! Does to a directory that is shared by 9P what a client does, and some things that it must not, in both dialects; a line
 //! per check, exit code the number of failures.
 //!
-//! The directory holds `hello.txt` with `hello from the host`, and links: `absolute` and `relative` to a file beside it called
+//! The directory is the one that is shared, or with the variable `FOLDER` the one of that name in it. It holds `hello.txt` with `hello from the host`, and links: `absolute` and `relative` to a file beside it called
 //! `secret`, `above` to `..`. With the variable `ACCESS=ro` it must refuse to be changed; else files are made in it: `made-L` and
 //! `made-u`, each of 300,000 bytes of which each is the last of its place times 7, and folders `folder-L` and `folder-u`.
+//!
+//! With arguments it does what they say instead, and tells of each: `read=PATH` prints a short file, `write=PATH` makes one that
+//! says `from the guest`, `fill=PATH` makes one as long as can be, in pieces of 64 KiB; exit code the number of failures.
 
 #![no_std]
 #![no_main]
@@ -26,9 +29,10 @@ const ENOENT: u32 = 2;
 const EROFS: u32 = 30;
 const ELOOP: u32 = 40;
 
-/// Files that are known by these numbers.
+/// Files that are known by these numbers: the directory that is looked at, a file in it, and what is shared.
 const ROOT: u32 = 0;
 const FILE: u32 = 1;
+const TOP: u32 = 2;
 const NO_FID: u32 = u32::MAX;
 
 /// A link's qid.
@@ -41,6 +45,7 @@ const DM_DIRECTORY: u32 = 0x8000_0000;
 const LEN: usize = 300_000;
 
 static CLIENT: OneCpu<Option<Client>> = OneCpu::new(None);
+static FOLDER: OneCpu<Option<&'static [u8]>> = OneCpu::new(None);
 static CONTENTS: OneCpu<[u8; LEN]> = OneCpu::new([0; LEN]);
 
 const LINUX: &[Check] = &[
@@ -80,6 +85,12 @@ fn main(boot: &'static Boot) -> ! {
         println!("no share");
         power::exit(NO_SHARE)
     }
+    let folder = boot.cmdline.env().iter().find_map(|variable| variable.strip_prefix(b"FOLDER="));
+    // SAFETY: nothing else has a reference to it yet.
+    unsafe { *FOLDER.get() = folder };
+    if boot.cmdline.argv().len() > 1 {
+        power::exit(orders(boot))
+    }
     let read_only = boot.cmdline.env().iter().any(|variable| *variable == b"ACCESS=ro");
     let changes = if read_only { READ_ONLY } else { WRITABLE };
     check::run(boot, &[LINUX, UNIX, changes])
@@ -102,8 +113,94 @@ fn attach(unix: bool) -> Outcome {
     let version: &[u8] = if unix { b"9P2000.u" } else { b"9P2000.L" };
     let answer = client.begin(kind::VERSION).u32(SIZE as u32).string(version).ask();
     holds("version", answer.is_ok_and(|answer| answer.ends_with(version)))?;
-    let attach = client.begin(kind::ATTACH).u32(ROOT).u32(NO_FID).string(b"").string(b"").u32(u32::MAX);
-    holds("root", attach.ask().is_ok_and(|qid| qid[0] == DIRECTORY))
+    let attach = client.begin(kind::ATTACH).u32(TOP).u32(NO_FID).string(b"").string(b"").u32(u32::MAX);
+    holds("root", attach.ask().is_ok_and(|qid| qid[0] == DIRECTORY))?;
+    // SAFETY: nobody changes it any more.
+    let folder = unsafe { *FOLDER.get() };
+    client.begin(kind::WALK).u32(TOP).u32(ROOT).u16(folder.is_some().into());
+    folder.into_iter().for_each(|folder| {
+        client.string(folder);
+    });
+    equal("walk to the folder", error(client.ask()), 0)
+}
+
+/// Does what the arguments say; how many of them cannot be done.
+fn orders(boot: &Boot) -> u8 {
+    if attach(false).is_err() {
+        return NO_SHARE;
+    }
+    let mut failures = 0;
+    for order in boot.cmdline.argv().iter().skip(1) {
+        let text = core::str::from_utf8(order).unwrap_or("?");
+        let path = order.iter().position(|byte| *byte == b'=').map_or(&b""[..], |at| &order[at + 1..]);
+        let done = match order.first() {
+            Some(b'r') => show(text, path),
+            Some(b'w') => put(path).map(|()| println!("{text}: done")),
+            _ => fill(path).map(|len| println!("{text}: {len} bytes")),
+        };
+        if let Err(number) = done {
+            println!("{text}: error {number}");
+            failures += 1;
+        }
+    }
+    failures
+}
+
+/// Walks along a path, as [`FILE`]; how much of it is left, as one name.
+fn walk_to(path: &[u8], left: usize) -> Result<&[u8], u32> {
+    let mut names: [&[u8]; 16] = [b""; 16];
+    let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+    let count = names.iter_mut().zip(parts).map(|(to, part)| *to = part).count();
+    let (way, rest) = names[..count].split_at(count.saturating_sub(left));
+    match walk(way)? {
+        (walked, _) if usize::from(walked) == way.len() => Ok(rest.first().copied().unwrap_or_default()),
+        _ => Err(ENOENT),
+    }
+}
+
+fn show(order: &str, path: &[u8]) -> Result<(), u32> {
+    walk_to(path, 0)?;
+    open(0)?;
+    let answer = found().begin(kind::READ).u32(FILE).u64(0).u32(4096).ask()?;
+    let text = core::str::from_utf8(data(answer)).unwrap_or("?");
+    println!("{order}: {}", text.trim_end());
+    Ok(())
+}
+
+/// Makes a file in a directory that was walked to, and opens it.
+fn make(path: &[u8]) -> Result<(), u32> {
+    let name = walk_to(path, 1)?;
+    found().begin(kind::LCREATE).u32(FILE).string(name).u32(2).u32(0o640).u32(0).ask().map(drop)
+}
+
+fn put(path: &[u8]) -> Result<(), u32> {
+    /// What it says.
+    const TEXT: &[u8] = b"from the guest";
+    if let Err(number) = make(path) {
+        // One that is there can be written all the same.
+        walk_to(path, 0).map_err(|_| number)?;
+        open(1)?;
+    }
+    found().begin(kind::WRITE).u32(FILE).u64(0).u32(TEXT.len() as u32).bytes(TEXT).ask().map(drop)
+}
+
+fn fill(path: &[u8]) -> Result<u64, u32> {
+    /// Bytes of a piece.
+    const PIECE: usize = 64 << 10;
+    /// More than there is to fill.
+    const ENOUGH: u64 = 64 << 20;
+    make(path)?;
+    // SAFETY: the only use while an order is carried out.
+    let contents = unsafe { CONTENTS.get() };
+    let mut len = 0;
+    while len < ENOUGH {
+        let client = found().begin(kind::WRITE).u32(FILE).u64(len).u32(PIECE as u32).bytes(&contents[..PIECE]);
+        match client.ask() {
+            Ok(_) => len += PIECE as u64,
+            Err(_) => break,
+        }
+    }
+    Ok(len)
 }
 
 /// Walks to a name, as [`FILE`]; how far it got, and what was found last.

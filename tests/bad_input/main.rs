@@ -14,4 +14,5 @@ mod initrd;
 mod memory;
 mod refusal;
 mod stdio;
+mod volumes;
 mod words;

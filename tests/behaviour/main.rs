@@ -18,3 +18,4 @@ mod signals;
 mod time;
 mod users;
 mod verbs;
+mod volumes;

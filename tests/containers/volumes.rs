@@ -1,4 +1,4 @@
-//! Volumes: directories of the host that a guest shares, and nothing beside them.
+//! Files of a guest that has its root from the host: the root of its container, volumes in it, and nothing beside them.
 
 use std::{
     fs::{self, Permissions},
@@ -18,7 +18,7 @@ const USER: u32 = 4321;
 fn with_volume(config: &mut Value, folder: &str, access: &str, user: u32) {
     let files = json!(["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"]);
     config["process"]["user"] = json!({ "uid": user, "gid": user });
-    config["process"]["env"] = json!([format!("ACCESS={access}")]);
+    config["process"]["env"] = json!([format!("ACCESS={access}"), "FOLDER=data"]);
     config["process"]["capabilities"] = json!({ "effective": files, "permitted": files, "bounding": files });
     // Relative to the bundle.
     let source = format!("../{folder}");
@@ -55,7 +55,7 @@ fn volume_is_read_and_written_by_the_guest_and_files_belong_to_the_containers_us
         let console = run(&container);
 
         assert!(console.contains(" checks, 0 failed"), "{console}");
-        assert!(console.contains("mount fs0:/data:9pfs:::mkmp"), "{console}");
+        assert!(console.contains("mount fs0:/:9pfs"), "{console}");
         for name in ["made-L", "made-u"] {
             let metadata = fs::metadata(volume.join(name)).unwrap();
             assert_eq!(
@@ -123,19 +123,150 @@ fn guest_whose_volumes_are_no_longer_served_ends_instead_of_waiting_for_them() {
 fn volume_that_cannot_be_had_is_refused_with_what_is_wrong() {
     let share = |folder: &'static str| move |config: &mut Value| with_volume(config, folder, "rw", 0);
     let Some(container) = Container::new("share", share("nowhere")) else { return };
-    container.is_refused("cannot be opened");
+    container.is_refused("cannot open it on the host");
     let Some(container) = Container::new("share", share("file")) else { return };
     fs::write(container.path("file"), "").unwrap();
-    container.is_refused("it is a file");
+    fs::create_dir(container.path("bundle/rootfs/data")).unwrap();
+    container.is_refused("cannot mount it at its place");
     let Some(container) = Container::new("hello", share("volume")) else { return };
     fill(&container, 0);
     container.is_refused("no use for shared directories");
-    let Some(container) = Container::new("share", |config| {
-        config["mounts"] = json!([{ "destination": "/data", "type": "tmpfs", "source": "tmpfs" }]);
-    }) else {
+    for (kind, options, why) in [
+        ("overlay", json!([]), "neither of the host nor in memory"),
+        ("tmpfs", json!(["size=much"]), "make a file system in memory with these options"),
+        ("tmpfs", json!(["nonsense"]), "make a file system in memory with these options"),
+    ] {
+        let Some(container) = Container::new("share", |config| {
+            config["mounts"] =
+                json!([{ "destination": "/data", "type": kind, "source": "none", "options": options }]);
+        }) else {
+            return;
+        };
+        container.is_refused(why);
+    }
+}
+
+/// A container whose guest does what these words say, with these mounts.
+fn ordered(words: &[&str], mounts: &Value, change: impl FnOnce(&mut Value)) -> Option<Container> {
+    Container::new("share", |config| {
+        config["process"]["args"] = json!([&["--"], words].concat());
+        config["mounts"] = mounts.clone();
+        change(config);
+    })
+}
+
+#[test]
+fn root_of_the_container_is_the_guests_and_keeps_what_it_writes() {
+    let words = ["read=/www/page", "write=/www/made", "read=/www/made"];
+    let Some(container) = ordered(&words, &json!([]), |_| {}) else { return };
+    let folder = container.path("bundle/rootfs/www");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("page"), "of the image").unwrap();
+
+    let console = run(&container);
+
+    for line in ["read=/www/page: of the image", "write=/www/made: done", "read=/www/made: from the guest"] {
+        assert!(console.contains(line), "{console}");
+    }
+    assert_eq!(fs::read_to_string(folder.join("made")).unwrap(), "from the guest");
+}
+
+#[test]
+fn root_that_is_read_only_has_its_volumes_and_refuses_every_change() {
+    let mounts = json!([{ "destination": "/made/here", "type": "tmpfs", "source": "tmpfs" }]);
+    let words = ["write=/new", "write=/made/here/new", "write=/unikraft/bin/kernel"];
+    let Some(container) = ordered(&words, &mounts, |config| config["root"]["readonly"] = json!(true)) else {
         return;
     };
-    container.is_refused("no directory of the host");
+
+    let console = run(&container);
+
+    // EROFS.
+    for line in ["write=/new: error 30", "write=/made/here/new: done", "write=/unikraft/bin/kernel: error 30"]
+    {
+        assert!(console.contains(line), "{console}");
+    }
+    assert_eq!(fs::read_dir(container.path("bundle/rootfs/made/here")).unwrap().count(), 0);
+}
+
+#[test]
+fn files_of_the_host_are_at_their_places_and_only_those_that_may_be_are_changed() {
+    let file = |source: &str, place: &str, access: &str| json!({ "destination": place, "type": "bind", "source": source, "options": ["rbind", access] });
+    let mounts = json!([
+        file("../fixed", "/etc/app/fixed", "ro"),
+        file("../open", "/etc/app/open", "rw"),
+        file("../names", "/etc/resolv.conf", "rw")
+    ]);
+    let words =
+        ["read=/etc/app/fixed", "write=/etc/app/fixed", "write=/etc/app/open", "read=/etc/resolv.conf"];
+    let Some(container) = ordered(&words, &mounts, |_| {}) else { return };
+    for name in ["fixed", "open", "names"] {
+        fs::write(container.path(name), format!("this is {name}")).unwrap();
+    }
+
+    let console = run(&container);
+
+    for line in [
+        "read=/etc/app/fixed: this is fixed",
+        "write=/etc/app/fixed: error 30",
+        "write=/etc/app/open: done",
+        "read=/etc/resolv.conf: this is names",
+    ] {
+        assert!(console.contains(line), "{console}");
+    }
+    assert_eq!(fs::read_to_string(container.path("open")).unwrap(), "from the guest");
+    assert_eq!(fs::read_to_string(container.path("fixed")).unwrap(), "this is fixed");
+}
+
+#[test]
+fn file_system_in_memory_holds_no_more_than_its_size() {
+    let options = json!(["nosuid", "noexec", "size=128k", "mode=700"]);
+    let mounts = json!([{ "destination": "/cache", "type": "tmpfs", "source": "tmpfs", "options": options }]);
+    let Some(container) = ordered(&["fill=/cache/file"], &mounts, |_| {}) else { return };
+    let console = run(&container);
+    assert!(console.contains("fill=/cache/file: 131072 bytes"), "{console}");
+}
+
+#[test]
+fn file_system_in_memory_counts_as_memory_of_the_container() {
+    let mounts = json!([{ "destination": "/cache", "type": "tmpfs", "source": "tmpfs" }]);
+    let limit = json!({ "memory": { "limit": 32 << 20, "swap": 32 << 20 } });
+    let words = ["fill=/cache/file", "read=/nowhere"];
+    let Some(container) = ordered(&words, &mounts, |config| config["linux"]["resources"] = limit) else {
+        return;
+    };
+    // 64 MiB would be filled.
+    let console = run(&container);
+    assert!(!console.contains("67108864 bytes"), "{console}");
+    assert!(!console.contains("read=/nowhere"), "{console}");
+}
+
+#[test]
+fn links_of_a_hostile_image_lead_no_volume_out_of_it() {
+    let mounts = |place: &str| json!([{ "destination": place, "type": "bind", "source": "../secret", "options": ["rbind", "ro"] }]);
+    for place in ["/absolute/name", "/relative/name", "/absolute", "/link"] {
+        let Some(container) = ordered(&[], &mounts(place), |_| {}) else { return };
+        let (root, outside) = (container.path("bundle/rootfs"), container.path("outside"));
+        fs::write(container.path("secret"), "the container's").unwrap();
+        fs::create_dir(&outside).unwrap();
+        symlink(&outside, root.join("absolute")).unwrap();
+        symlink("../../outside", root.join("relative")).unwrap();
+        symlink(outside.join("new"), root.join("link")).unwrap();
+        container.is_refused("cannot make its place among the guest's files");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{place}");
+    }
+}
+
+#[test]
+fn link_of_an_image_leads_a_volume_to_where_it_leads_inside() {
+    let mounts =
+        json!([{ "destination": "/run/name", "type": "bind", "source": "../secret", "options": ["bind"] }]);
+    let Some(container) = ordered(&["read=/var/run/name"], &mounts, |_| {}) else { return };
+    fs::write(container.path("secret"), "the container's").unwrap();
+    fs::create_dir_all(container.path("bundle/rootfs/var/run")).unwrap();
+    symlink("/var/run", container.path("bundle/rootfs/run")).unwrap();
+    let console = run(&container);
+    assert!(console.contains("read=/var/run/name: the container's"), "{console}");
 }
 
 /// What the container says to its end.

@@ -10,6 +10,7 @@ mod docker_lifecycle;
 mod docker_network;
 mod docker_ordinary;
 mod docker_run;
+mod podman_files;
 mod podman_network;
 mod podman_root;
 mod podman_rootless;

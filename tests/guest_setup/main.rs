@@ -10,5 +10,6 @@ mod detection;
 mod memory;
 mod operator;
 mod real;
+mod real_files;
 mod rig;
 mod words;

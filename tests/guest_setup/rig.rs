@@ -100,6 +100,14 @@ impl Rig {
         self
     }
 
+    /// Mounts something of the host, which the guest may change.
+    pub(crate) fn mount(mut self, source: &Path, place: &str) -> Self {
+        let options = ["rbind", "rw"];
+        self.config["mounts"] =
+            json!([{ "destination": place, "type": "bind", "source": source, "options": options }]);
+        self
+    }
+
     pub(crate) fn memory_limit(mut self, bytes: i64) -> Self {
         self.config["linux"]["resources"]["memory"] = json!({ "limit": bytes });
         self

@@ -20,6 +20,7 @@ use runu_sandbox::{
     CgroupName, Companion, ContainerCgroup, ContainerCgroupError, Holding, Namespace, Namespaces, Parameter,
     Ready, SandboxError, Terminal, memory_file,
 };
+use runu_volumes::{Furnished, LeftOut, OpenShare, Served, Wishes};
 use rustix::{
     fs::{FallocateFlags, Mode, OFlags},
     io::Errno,
@@ -28,13 +29,12 @@ use rustix::{
 use crate::{
     Bundle, Config, Container, ContainerError, ContainerId, Image, Launch, Root, Unikernel, Wired, Wiring,
     hooks::{self, Place},
-    initrd, limits,
+    limits, mounts,
     namespaces::namespaces,
     parameters::parameters,
     policy,
     record::{LIFE, Record, START, Status, state},
     time::rfc3339_now,
-    volumes::{self, OpenVolume, Served},
     witness::Chronicle,
 };
 
@@ -58,7 +58,8 @@ const HOST_NAME: &str = "runu";
 /// Creates a container for a unikernel. On success its first process lives on as the child of whoever adopts ours.
 ///
 /// # Errors
-/// The bundle asks for something that cannot be had, or the host refuses a step. Nothing is left then.
+/// The bundle asks for something that cannot be had, or the host refuses a step. Nothing is left then but places of volumes in
+/// the container's root.
 pub fn create(
     root: &Root,
     id: &ContainerId,
@@ -75,17 +76,11 @@ pub fn create(
     let Unikernel { image, kernel, initrd } = unikernel;
     (launch.fits)(&image.guest, image.wishes.monitor.as_deref(), &config.monitors)
         .map_err(ContainerError::Monitor)?;
-    let initrd = match initrd {
-        None => initrd::of_image(&image.guest, &image.convention, &bundle.rootfs)
-            .map_err(|error| ContainerError::Initrd(error.into()))?,
-        given => given,
-    };
-    let volumes = volumes::volumes(bundle)?;
-    let way = volumes::way(&image.guest, &volumes)?;
-    let (initrd, volumes) = volumes::initrd(&image.guest, &way, initrd, volumes::open(&volumes)?)?;
+    let read_only = bundle.spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false);
+    let Furnished { initrd, shared, open } = furnish(bundle, &image, initrd, read_only)?;
     let (initrd, size) = initrd.unzip();
-    let image = &Image { shares: way.shared(), initrd: size, ..image };
-    let files = Files { kernel, initrd, volumes };
+    let image = &Image { shares: shared, initrd: size, ..image };
+    let files = Files { kernel, initrd, shares: open };
     let planner = |wired: Option<&Wired>| policy::plan(image, &bundle.spec, config, wired);
     let plan = planner(None)?;
     let namespaces = namespaces(&bundle.spec)?;
@@ -117,7 +112,7 @@ pub fn create(
         network,
         hooks: bundle.spec.hooks().clone(),
         user: (process.user().uid(), process.user().gid()),
-        read_only: bundle.spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
+        read_only,
     };
     let planner = &|wired: &Wired| planner(Some(wired));
     let host_name = host_name.as_deref();
@@ -143,8 +138,23 @@ pub fn create(
 struct Files {
     kernel: File,
     initrd: Option<File>,
-    /// What the process that serves volumes has.
-    volumes: Vec<OpenVolume>,
+    /// What the process that serves files has.
+    shares: Vec<OpenShare>,
+}
+
+/// The files that the guest is to have: those of its image, and its volumes.
+fn furnish(
+    bundle: &Bundle,
+    image: &Image,
+    initrd: Option<File>,
+    read_only: bool,
+) -> Result<Furnished, ContainerError> {
+    let kernel = mounts::kernel_among_files(&image.convention);
+    let is_left_out = |path: &[u8]| kernel.is_some_and(|kernel| mounts::is_left_out(path, kernel));
+    let left_out = kernel.is_some().then_some(&is_left_out as LeftOut<'_>);
+    let root = runu_volumes::Root { path: &bundle.rootfs, read_only, left_out };
+    let volumes = mounts::volumes(bundle)?;
+    Ok(runu_volumes::furnish(&image.guest, Wishes { root: Some(root), initrd, volumes: &volumes })?)
 }
 
 /// What making takes.
@@ -212,14 +222,12 @@ impl Making<'_> {
             (report_writer.into(), numbers.report),
         ];
         descriptors.extend(files.initrd.map(|file| (OwnedFd::from(file), numbers.initrd)));
-        let has_volumes = !files.volumes.is_empty();
-        let served = Served::new(files.volumes, &self.launch.files, numbers.share)
-            .map_err(|errno| channel("volumes' sockets")(errno.into()))?;
-        descriptors.extend(served.guests);
-        let companion = has_volumes.then(|| Companion {
+        let mut served = Served::new(files.shares, &self.launch.files, numbers.share)?;
+        descriptors.extend(served.iter_mut().flat_map(|served| served.guests.drain(..)));
+        let companion = served.as_mut().map(|served| Companion {
             argv: &served.argv,
-            descriptors: served.theirs,
-            account: Some(volumes::account(self.process)),
+            descriptors: std::mem::take(&mut served.theirs),
+            account: Some(mounts::account(self.process)),
         });
         let life = life_file(self.directory)?;
         let chronicle = Chronicle {

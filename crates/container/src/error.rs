@@ -9,6 +9,7 @@ use std::{io, path::PathBuf};
 use runu_core::{Blame, Blamed, Bytes, Printable};
 use runu_guest::{CommandLineError, DetectError, PlanError};
 use runu_sandbox::{ContainerCgroupError, NetworkError, SandboxError, StartError, TerminalError};
+use runu_volumes::VolumeError;
 use rustix::io::Errno;
 
 use crate::{AnnotationError, MemoryError, UruncError, record::Status};
@@ -53,27 +54,9 @@ pub enum ContainerError {
         /// Why it cannot be had.
         why: &'static str,
     },
-    /// A volume that is not there.
-    #[error("the volume `{}` cannot be opened", Printable(.path.as_os_str().as_encoded_bytes()))]
-    Volume {
-        /// Where, on the host.
-        path: PathBuf,
-        /// What the kernel said.
-        source: Errno,
-    },
-    /// A volume that the guest cannot have.
-    #[error("the guest cannot have the volume `{}`: {why}", Printable(.path.as_os_str().as_encoded_bytes()))]
-    NoVolume {
-        /// Where it was to be, in the guest.
-        path: PathBuf,
-        /// What its kernel lacks.
-        why: &'static str,
-        /// Whether it could have it if it were read-only.
-        if_read_only: bool,
-    },
-    /// The initrd that files of the image, or volumes, were to become part of.
-    #[error("the guest cannot have its files in its initrd")]
-    Initrd(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The files of the guest.
+    #[error(transparent)]
+    Volumes(#[from] VolumeError),
     /// A file that an image or an annotation names is not there.
     #[error("`{}` of the image cannot be opened", Printable(.path.as_os_str().as_encoded_bytes()))]
     NoFile {
@@ -253,6 +236,7 @@ impl Blamed for ContainerError {
             ContainerError::Sandbox(error) => error.blame(),
             ContainerError::Terminal(error) => error.blame(),
             ContainerError::Network(error) => error.blame(),
+            ContainerError::Volumes(error) => error.blame(),
             ContainerError::State { .. } | ContainerError::Channel { .. } | ContainerError::WillNotEnd(_) => {
                 Blame::Host
             }
@@ -285,12 +269,7 @@ impl Blamed for ContainerError {
             ContainerError::Kernel { source, .. } => source.hint(),
             ContainerError::Cgroup(error) => error.hint(),
             ContainerError::Sandbox(error) => error.hint(),
-            ContainerError::NoVolume { if_read_only: true, .. } => {
-                Some("mount it read-only: then it becomes part of the initrd".to_owned())
-            }
-            ContainerError::NoVolume { if_read_only: false, .. } => {
-                Some("build the kernel with 9pfs (CONFIG_LIB9PFS, CONFIG_LIBVIRTIO_9P)".to_owned())
-            }
+            ContainerError::Volumes(error) => error.hint(),
             ContainerError::HostNetwork | ContainerError::SharedNetwork => {
                 Some("give it a network of its own, and publish its ports".to_owned())
             }

@@ -12,7 +12,6 @@ use crate::{
     annotations::Wishes,
     guest_memory::{guest_memory, learned_memory},
     limits,
-    volumes::shares,
     words::{environment, words},
     workload::Convention,
 };
@@ -71,7 +70,7 @@ pub fn plan(
         _ => ContainerError::Plan(source),
     })?;
     let network = wired.map(|wired| wired.card);
-    let shares = shares(&image.shares);
+    let shares = runu_volumes::devices(&image.shares);
     Ok(Plan { network, shares, learned_memory: limit.map(|limit| learned_memory(limit, memory)), ..plan })
 }
 

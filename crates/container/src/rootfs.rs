@@ -7,7 +7,10 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::{
+    fs::{Dir, Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
 
 /// Largest file read as a whole: real kernels are below 100 MiB.
 const LARGEST: u64 = 1 << 30;
@@ -35,6 +38,19 @@ impl RootFs {
         // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         regular(rustix::fs::openat2(&self.0, path, flags, Mode::empty(), resolve)?)
+    }
+
+    /// Whether there is nothing at `path`, as a process would see it whose root this is, or an empty directory.
+    pub(crate) fn has_nothing_at(&self, path: &Path) -> bool {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::openat2(&self.0, path, flags, Mode::empty(), resolve) {
+            Ok(directory) => Dir::new(directory).is_ok_and(|entries| {
+                // `.` and `..`.
+                entries.flatten().count() == 2
+            }),
+            Err(errno) => errno == Errno::NOENT,
+        }
     }
 }
 

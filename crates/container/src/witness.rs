@@ -11,6 +11,7 @@ use std::{
 use runu_core::{Plan, sentence};
 use runu_guest::Guest;
 use runu_sandbox::{CgroupName, ContainerCgroup, How, Witness};
+use runu_volumes::FileServer;
 use rustix::io::DupFlags;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,7 @@ pub struct Launch<'a> {
     pub argv: &'a [&'a CStr],
     /// The descriptors that it finds open.
     pub numbers: Numbers,
-    /// The process that serves volumes.
+    /// The process that serves files.
     pub files: FileServer,
     /// Length of its report at most, in bytes.
     pub report_max: usize,
@@ -33,19 +34,6 @@ pub struct Launch<'a> {
     pub fits: Fits<'a>,
     /// What to make of its end: how the process ended, what it reported of itself, the kernel file.
     pub conclude: &'a dyn Fn(How, &[u8], &File) -> Conclusion,
-}
-
-/// What the caller knows about the process that serves volumes.
-#[derive(Clone, Copy, Debug)]
-pub struct FileServer {
-    /// The name by which it knows what it is: its first argument. One for each volume follows.
-    pub name: &'static CStr,
-    /// The argument for a volume that the guest may change.
-    pub read_write: &'static CStr,
-    /// The argument for a volume that it may not.
-    pub read_only: &'static CStr,
-    /// The number of the first volume's socket; its directory has the next, and so on.
-    pub first: RawFd,
 }
 
 /// Descriptors of the guest's process besides standard input, output and error.

@@ -134,6 +134,7 @@ fn marked(root: &RootFs, spec: &Spec, config: &Config) -> Result<Option<Found>, 
     }
     if let Some(urunc) = urunc::find(root, &annotations::urunc(spec, config))? {
         let (kernel, guest) = recognise(required(root, &urunc.binary)?, &urunc.binary)?;
+        urunc.check(&guest)?;
         let initrd = urunc.initrd.as_deref().map(|path| required(root, path)).transpose()?;
         let convention = Convention::Urunc { kernel: urunc.binary, default: urunc.args };
         return Ok(Some(Found { guest, kernel, initrd, convention }));

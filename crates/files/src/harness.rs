@@ -1,7 +1,11 @@
 //! A client without a guest: asks, and takes answers apart.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
+use runu_sandbox::{Content, Piece, Tree};
 use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
@@ -41,6 +45,31 @@ impl Client {
         client.version(64 << 10, dialect).unwrap();
         client.attach(ROOT, NOBODY).unwrap();
         client
+    }
+
+    /// The same, with a file mounted at `file` and memory at `memory`; none where this host lets us mount nothing, after
+    /// saying so.
+    pub(crate) fn with_mounts(dialect: &[u8]) -> Option<Self> {
+        let mut client = Self::silent(false, Limits::default());
+        let (share, secret) = (client.path("."), client.secret());
+        let piece = |content| Piece { content, read_only: false };
+        let pieces = [
+            (Path::new("/file"), piece(Content::Host { path: &secret, whole: true })),
+            (Path::new("/memory"), piece(Content::Memory(&[]))),
+        ];
+        let root = piece(Content::Host { path: &share, whole: true });
+        let root = match runu_sandbox::tree(&Tree { root, pieces: &pieces }) {
+            Ok(root) => root,
+            Err(error) => {
+                let test = std::thread::current();
+                eprintln!("SKIP {}: no tree of mounts can be made: {error}", test.name().unwrap_or("?"));
+                return None;
+            }
+        };
+        client.session = Session::new(root, false, Limits::default());
+        client.version(64 << 10, dialect).unwrap();
+        client.attach(ROOT, NOBODY).unwrap();
+        Some(client)
     }
 
     /// A path in the share.

@@ -174,6 +174,7 @@ fn rules() -> Vec<Rule<'static>> {
         free(libc::SYS_fstat, LOOK),
         free(libc::SYS_newfstatat, LOOK),
         free(libc::SYS_fstatfs, LOOK),
+        free(libc::SYS_statx, LOOK),
         free(libc::SYS_readlinkat, LOOK),
         free(libc::SYS_lseek, LOOK),
         free(libc::SYS_getdents64, LOOK),

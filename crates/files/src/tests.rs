@@ -425,6 +425,32 @@ fn root_of_the_share_is_neither_removed_nor_renamed() {
 }
 
 #[test]
+fn place_where_something_is_mounted_is_used_and_neither_removed_nor_renamed() {
+    for dialect in BOTH {
+        let Some(mut client) = Client::with_mounts(dialect) else { return };
+        fs::write(client.path("other"), "").unwrap();
+        for name in ["file", "memory"] {
+            client.walk(ROOT, 1, &[name]).unwrap();
+            assert_eq!(client.on_fid(kind::REMOVE, 1), Err(Errno::BUSY), "{name}");
+            for flags in [0, 0x200] {
+                assert_eq!(
+                    client.with_names(kind::UNLINKAT, ROOT, &[name], &[flags]),
+                    Err(Errno::BUSY),
+                    "{name}"
+                );
+            }
+            assert_eq!(client.rename_at(ROOT, name, ROOT, "new"), Err(Errno::BUSY), "{name}");
+            assert_eq!(client.rename_at(ROOT, "other", ROOT, name), Err(Errno::BUSY), "{name}");
+        }
+        client.walk(ROOT, 2, &["file"]).unwrap();
+        client.l_open(2, 2).unwrap();
+        client.write(2, 0, b"now").unwrap();
+        assert_eq!(fs::read(client.secret()).unwrap(), b"now yours");
+        assert_eq!(fs::read(client.path("file")).unwrap(), b"");
+    }
+}
+
+#[test]
 fn client_knows_no_more_files_than_its_limit() {
     let mut client = Client::silent(false, Limits { fids: 3, ..Limits::default() });
     client.version(8192, L).unwrap();

@@ -7,8 +7,16 @@ use crate::{Guest, Kind, unikraft};
 pub struct Shared {
     /// By which the guest finds the device.
     pub tag: String,
-    /// Where it is to be in the guest: an absolute path.
+    /// Where it is to be in the guest: an absolute path, or `/` for its root.
     pub path: Vec<u8>,
+}
+
+impl Shared {
+    /// Whether it becomes the guest's root.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.path == b"/"
+    }
 }
 
 /// Bytes that no path of a shared directory can hold: kernels separate fields by one, and no grammar has the others.

@@ -8,7 +8,9 @@ use clap::{
 };
 use runu_core::Bytes;
 
-use crate::{disk::DiskFlag, install::Engine, passt::Port};
+use runu_volumes::Volume;
+
+use crate::{disk::DiskFlag, install::Engine, passt::Port, volume};
 
 /// What `--version` tells behind our name, in lines that engines read: docker wants `commit:`, podman and containerd
 /// print it.
@@ -428,6 +430,11 @@ pub(crate) struct RunFlags {
     #[arg(long, value_name = "FILE[:ro]", conflicts_with = "bundle", value_parser = disk_flag())]
     pub(crate) disk: Vec<DiskFlag>,
 
+    /// Directory or file of this host that the guest is to have at a place of its own, read-only if `:ro` follows; for
+    /// several, the flag is repeated
+    #[arg(short, long, value_name = "HOST:GUEST[:ro]", conflicts_with = "bundle", value_parser = volume())]
+    pub(crate) volume: Vec<Volume>,
+
     /// Set a variable in the guest's environment; without `=VALUE`, as it is in ours, if it is
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub(crate) env: Vec<OsString>,
@@ -512,6 +519,11 @@ pub(crate) struct InstallFlags {
 /// What `--disk` takes.
 fn disk_flag() -> impl TypedValueParser<Value = DiskFlag> {
     OsStringValueParser::new().map(DiskFlag::from)
+}
+
+/// What `--volume` takes.
+fn volume() -> impl TypedValueParser<Value = Volume> {
+    OsStringValueParser::new().try_map(volume::parse)
 }
 
 /// What `--monitor` takes.

@@ -21,6 +21,7 @@ mod table;
 mod timeline;
 mod verbs;
 mod verdict;
+mod volume;
 
 use crate::cli::{Cli, Verb};
 

@@ -17,7 +17,8 @@ use std::{
 use runu_core::{Blame, Blamed, Bytes, Plan, Printable, Report, VirtAddr};
 use runu_guest::{DetectError, Guest, Invocation, NetworkUse};
 use runu_process::{Reading, descriptor};
-use runu_sandbox::{CgroupSpec, Ended, Spec, memory_file};
+use runu_sandbox::{CgroupSpec, Companion, Ended, Spec, memory_file};
+use runu_volumes::{FileServer, Furnished, Served, Volume};
 
 use crate::{
     cli::MonitorChoice,
@@ -28,13 +29,22 @@ use crate::{
     passt::{Connection, Passt, Port},
     stdio,
     verdict::{self, Verdict},
+    volume,
 };
 
 /// The name under which this program is a guest's process instead of a command line.
 pub(crate) const GUEST_NAME: &CStr = c"runu-guest";
 
-/// The name under which this program serves a guest's shared directories.
+/// The name under which this program serves a guest's files.
 pub(crate) const FILES_NAME: &CStr = c"runu-files";
+
+/// How this program is told what to serve.
+pub(crate) const FILES: FileServer = FileServer {
+    name: FILES_NAME,
+    read_write: runu_files::descriptor::READ_WRITE,
+    read_only: runu_files::descriptor::READ_ONLY,
+    first: runu_files::descriptor::FIRST,
+};
 
 /// Host name in the sandbox; nobody but the guest's process can see it.
 const HOST_NAME: &str = "runu";
@@ -98,6 +108,8 @@ pub(crate) struct Wishes {
     pub(crate) ports: Vec<Port>,
     /// The disks.
     pub(crate) disks: Vec<OpenDisk>,
+    /// Directories and files of the host.
+    pub(crate) volumes: Vec<Volume>,
 }
 
 /// A life that is over.
@@ -136,7 +148,7 @@ impl Blamed for StartError {
 }
 
 /// Runs the guest to its end.
-pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
+pub(crate) fn start(kernel: Kernel, mut wishes: Wishes) -> Result<Life, Failure> {
     stdio::require_stdout()?;
     let reading = Reading::now().to_argument();
     let guest = kernel.detect()?;
@@ -144,10 +156,15 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
     if !wishes.ports.is_empty() && runu_guest::network_use(&guest) == NetworkUse::None {
         return Err(StartError::NoNetwork { kind: guest.kind.to_string() }.into());
     }
+    let initrd = wishes.initrd.take().map(|initrd| initrd.file);
+    let files = runu_volumes::Wishes { root: None, initrd, volumes: &wishes.volumes };
+    let Furnished { initrd, shared, open } = runu_volumes::furnish(&guest, files)?;
+    let (initrd, initrd_size) = initrd.unzip();
     // Dropped last, when the guest's end of its stream is closed for sure.
     let passt = (!wishes.ports.is_empty()).then(|| Passt::start(&wishes.ports)).transpose()?;
     let (_passt, connection) = passt.unzip();
-    let plan = plan(&guest, &wishes, connection.as_ref())?;
+    wishes.invocation = Invocation { initrd: initrd.is_some(), shares: shared, ..wishes.invocation };
+    let plan = plan(&guest, &wishes, initrd_size, connection.as_ref())?;
     let Kernel { file: kernel, bytes, .. } = kernel;
     // A megabyte less to hold while the guest runs; on a bad end the file is read again.
     drop(bytes);
@@ -157,14 +174,22 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
         (kernel.try_clone().map_err(channel("kernel's descriptor"))?.into(), descriptor::KERNEL),
         (report_writer.into(), descriptor::REPORT),
     ];
-    descriptors.extend(wishes.initrd.map(|initrd| (OwnedFd::from(initrd.file), descriptor::INITRD)));
+    descriptors.extend(initrd.map(|initrd| (OwnedFd::from(initrd), descriptor::INITRD)));
     descriptors.extend(connection.map(|connection| (connection.stream, descriptor::NETWORK)));
     let disks = wishes.disks.into_iter().map(|disk| OwnedFd::from(disk.opened.file));
     descriptors.extend(disks.zip((0..).map_while(descriptor::disk)));
+    let mut served = Served::new(open, &FILES, descriptor::SHARE)?;
+    descriptors.extend(served.iter_mut().flat_map(|served| served.guests.drain(..)));
+    let account = volume::account().map_err(|errno| channel("process that serves files")(errno.into()))?;
+    let companion = served.as_mut().map(|served| Companion {
+        argv: &served.argv,
+        descriptors: std::mem::take(&mut served.theirs),
+        account: Some(account),
+    });
     let spec = Spec {
         argv: &[GUEST_NAME, &reading],
         descriptors,
-        companion: None,
+        companion,
         hostname: Some(HOST_NAME),
         cgroup: Some(CgroupSpec {
             name: format!("runu-{}", std::process::id()),
@@ -180,7 +205,12 @@ pub(crate) fn start(kernel: Kernel, wishes: Wishes) -> Result<Life, Failure> {
 }
 
 /// The plan for a guest that is wished so.
-fn plan(guest: &Guest, wishes: &Wishes, connection: Option<&Connection>) -> Result<Plan, Failure> {
+fn plan(
+    guest: &Guest,
+    wishes: &Wishes,
+    initrd_size: Option<Bytes>,
+    connection: Option<&Connection>,
+) -> Result<Plan, Failure> {
     if !wishes.disks.is_empty() {
         runu_guest::check_disks(guest)?;
     }
@@ -188,13 +218,13 @@ fn plan(guest: &Guest, wishes: &Wishes, connection: Option<&Connection>) -> Resu
     if let Some(connection) = connection {
         runu_guest::add_network_parameters(guest, &connection.network, &mut invocation.parameters);
     }
-    let cards = usize::from(connection.is_some()) + wishes.disks.len();
+    let shares = runu_volumes::devices(&invocation.shares);
+    let cards = usize::from(connection.is_some()) + shares.len() + wishes.disks.len();
     invocation.parameters.extend(runu_guest::card_parameters(guest, cards));
     let command_line = runu_guest::command_line(guest, &invocation)?;
-    let initrd_size = wishes.initrd.as_ref().map(|initrd| initrd.size);
     let plan = runu_guest::plan(guest, command_line, wishes.memory, initrd_size)?;
     let network = connection.map(|connection| connection.card);
-    Ok(Plan { network, disks: wishes.disks.iter().map(OpenDisk::disk).collect(), ..plan })
+    Ok(Plan { network, shares, disks: wishes.disks.iter().map(OpenDisk::disk).collect(), ..plan })
 }
 
 /// The plan in a memory file, at its start.

@@ -112,7 +112,7 @@ impl<'a> Prepared<'a> {
             failed.set(Some(self.turn_into_it(program)));
             CANNOT_EXECUTE
         };
-        let pid = sys::spawn_shared(&child).map_err(|errno| (Step::Companion, errno))?;
+        let pid = sys::spawn_shared(0, &child).map_err(|errno| (Step::Companion, errno))?;
         self.pid.set(Some(pid));
         // It shares this memory until its exec, which has succeeded or failed by now.
         failed.take().map_or(Ok(()), |errno| Err((Step::Companion, errno)))

@@ -206,7 +206,7 @@ fn start(plan: &init::Plan<'_>, hold: &Hold<'_>, handed: Vec<OwnedFd>) -> Result
         numbered.push((descriptor, *number));
     }
     let failed = Cell::new(None);
-    let guest = sys::spawn_shared(&|| {
+    let guest = sys::spawn_shared(0, &|| {
         failed.set(Some(init::become_guest(plan, &numbered)));
         CANNOT_EXECUTE
     })

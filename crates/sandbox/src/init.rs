@@ -89,7 +89,7 @@ fn set_up(plan: &Plan<'_>) -> Result<(Pid, u64, u64), (Step, Errno)> {
     furnish(plan, plan.identity)?;
     follow_caller(plan)?;
     let ready = clock::now();
-    let guest = sys::spawn_shared(&|| guest(plan)).at(Step::CloneGuest)?;
+    let guest = sys::spawn_shared(0, &|| guest(plan)).at(Step::CloneGuest)?;
     let executed = clock::now();
     // What the guest process holds must end with it, so the supervisor keeps nothing but its report.
     let report = plan.report.as_raw_fd();

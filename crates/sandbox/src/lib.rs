@@ -29,7 +29,6 @@ mod identity;
 mod init;
 mod lockdown;
 mod memory_file;
-mod mounts;
 mod namespaces;
 mod network;
 mod parcel;
@@ -45,6 +44,7 @@ mod step;
 mod supervisor;
 mod sys;
 mod terminal;
+mod tree;
 
 pub use beside::{InRoot, run_beside, run_in_root};
 pub use cgroup::{
@@ -56,7 +56,6 @@ pub use create::{Placed, Ready, create};
 pub use error::SandboxError;
 pub use lockdown::{LockdownError, guest_lockdown};
 pub use memory_file::memory_file;
-pub use mounts::directory;
 pub use namespaces::{Namespace, Namespaces, TimeNamespace, UserNamespace};
 pub use network::{Interface, NetworkError, Taken, take_over};
 pub use process::{Replacement, exists_since, is_signal, replace, signal, started_at, wait_for_end};
@@ -65,3 +64,4 @@ pub use spec::{CgroupSpec, Ended, Holding, How, Limits, Parameter, Spec, Times, 
 pub use start::{NOTE_MAX, StartError, listen, start};
 pub use step::Step;
 pub use terminal::{Terminal, TerminalError};
+pub use tree::{Content, Piece, Tree, TreeError, TreeStep, tree};

@@ -74,13 +74,15 @@ fn clone_process(flags: c_int, pidfd_at: u64, cgroup: Option<BorrowedFd<'_>>) ->
     }
 }
 
-/// Runs `child` in a new process that shares this one's memory, and returns when that process has called exec or ended.
+/// Runs `child` in a new process that shares this one's memory, and returns when that process has called exec or ended. It
+/// differs from this one as `flags` say (`CLONE_NEW*`, and `CLONE_FILES` to share descriptors too).
 ///
-/// Sharing the memory saves the copy of the page tables that the exec would throw away at once. `child` must only make
-/// system calls and must not unwind; it ends with exec or by returning its exit status. Its end raises SIGCHLD.
-pub(crate) fn spawn_shared<F: Fn() -> c_int>(child: &F) -> Result<Pid, Errno> {
-    /// Enough for a few frames of system-call wrappers.
-    const STACK: usize = 32 << 10;
+/// Sharing the memory saves the copy of the page tables that an exec would throw away at once. `child` acts as this thread,
+/// which stands still meanwhile, and must not unwind; it ends with exec or by returning its exit status. Its end raises
+/// SIGCHLD.
+pub(crate) fn spawn_shared<F: Fn() -> c_int>(flags: c_int, child: &F) -> Result<Pid, Errno> {
+    /// Enough for a few frames of system-call wrappers, with a path in each.
+    const STACK: usize = 64 << 10;
 
     #[repr(C, align(16))]
     struct Stack(MaybeUninit<[u8; STACK]>);
@@ -95,7 +97,7 @@ pub(crate) fn spawn_shared<F: Fn() -> c_int>(child: &F) -> Result<Pid, Errno> {
     let mut stack = Stack(MaybeUninit::uninit());
     // SAFETY: one past the end of the array is within the bounds that pointer arithmetic allows.
     let top = unsafe { stack.0.as_mut_ptr().cast::<u8>().add(STACK) };
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let flags = flags | libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the stack is aligned to 16 bytes and outlives the child's use of it, as does `child`, because CLONE_VFORK
     // suspends this thread until the child has its own memory or none.
     let pid = unsafe {
@@ -345,8 +347,9 @@ pub(crate) fn unshare(kinds: c_int) -> Result<(), Errno> {
     check(i64::from(unsafe { libc::unshare(kinds) })).map(drop)
 }
 
-/// Sets attributes (`MOUNT_ATTR_*`) of the mount that `tree` is open on, and of all below it, and makes them private.
-pub(crate) fn set_mount_attributes(tree: BorrowedFd<'_>, attributes: u64) -> Result<(), Errno> {
+/// Sets attributes (`MOUNT_ATTR_*`) of the mount that `tree` is open on, or with `whole` of all below it too, and makes it
+/// private.
+pub(crate) fn set_mount_attributes(tree: BorrowedFd<'_>, attributes: u64, whole: bool) -> Result<(), Errno> {
     /// `struct mount_attr` (linux/mount.h).
     #[repr(C)]
     struct MountAttr {
@@ -355,6 +358,7 @@ pub(crate) fn set_mount_attributes(tree: BorrowedFd<'_>, attributes: u64) -> Res
         propagation: u64,
         userns_fd: u64,
     }
+    let below = if whole { libc::AT_RECURSIVE } else { 0 };
     let attr = MountAttr { attr_set: attributes, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
     // SAFETY: the path is a live string, the structure is live and of the size that is told.
     let set = unsafe {
@@ -362,7 +366,7 @@ pub(crate) fn set_mount_attributes(tree: BorrowedFd<'_>, attributes: u64) -> Res
             libc::SYS_mount_setattr,
             tree.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            libc::AT_EMPTY_PATH | below,
             &raw const attr,
             size_of::<MountAttr>(),
         )

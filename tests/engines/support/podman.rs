@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use super::{IDLE, Image, Machine, ORDINARY, Ran, UNIKERNEL, WEB, leaks, need, skip};
+use super::{IDLE, Image, Machine, ORDINARY, Ran, SHARE, UNIKERNEL, WEB, leaks, need, skip};
 
 /// Programs of Debian's `podman` and of what it needs.
 const NEEDED: &[&str] =
@@ -67,6 +67,7 @@ impl Podman {
         podman.import(UNIKERNEL, &Image::unikernel(folder, UNIKERNEL, "hello"), "CMD [\"first\"]");
         podman.import(IDLE, &Image::unikernel(folder, IDLE, "idle"), "CMD [\"--\"]");
         podman.import(WEB, &Image::unikernel(folder, WEB, "http"), "CMD [\"--\"]");
+        podman.import(SHARE, &Image::unikernel(folder, SHARE, "share"), "CMD [\"--\"]");
         podman.import(ORDINARY, &Image::ordinary(folder), "CMD [\"sh\"]");
         Ok(podman)
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use data_encoding::BASE64;
-use runu_guest::unikraft;
+use runu_guest::{Guest, unikraft};
 
 use crate::{
     ContainerError,
@@ -40,11 +40,12 @@ const UNSERVED: &[(&str, &str)] = &[
     ("bootInitrd", "an initrd of the host (`bootInitrd`)"),
 ];
 
-/// Keys that ask for the same when they are true.
-const UNSERVED_IF_TRUE: &[(&str, &str)] = &[
-    ("mountRootfs", "the container's root file system in the guest (`mountRootfs`)"),
-    ("useDMBlock", "the container's root file system in the guest (`useDMBlock`)"),
-];
+/// Keys that ask for the container's root file system in the guest when they are true, and what that is: by whatever way the
+/// guest has, or, in older images, as a disk.
+const MOUNT_ROOT: (&str, &str) =
+    ("mountRootfs", "the container's root file system in the guest (`mountRootfs`)");
+const ROOT_AS_DISK: (&str, &str) =
+    ("useDMBlock", "the container's root file system as a disk (`useDMBlock`)");
 
 /// Why a description of urunc's cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +73,28 @@ pub(super) struct Urunc {
     pub(super) initrd: Option<PathBuf>,
     /// The arguments of a container that has none.
     pub(super) args: Vec<Vec<u8>>,
+    /// Whether the guest is to have the container's root file system.
+    mounts_root: bool,
+}
+
+impl Urunc {
+    /// Makes sure that `guest` has the container's root file system if it is to have it.
+    ///
+    /// # Errors
+    /// It is to, and its kernel has no way to it.
+    pub(super) fn check(&self, guest: &Guest) -> Result<(), ContainerError> {
+        let unpacks = runu_guest::unpacks_initrd(guest);
+        let obstacle = match runu_guest::share_obstacle(guest) {
+            _ if unpacks && self.initrd.is_some() => Some("its root is its initrd"),
+            obstacle => obstacle.filter(|_| !unpacks),
+        };
+        match obstacle {
+            Some(why) if self.mounts_root => {
+                Err(ContainerError::Unsupported { what: MOUNT_ROOT.1.to_owned(), why })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The description of an image: by annotations, whose keys come without their common beginning, or by the file.
@@ -99,7 +122,7 @@ type Values = BTreeMap<&'static str, String>;
 /// All keys that are read.
 fn keys() -> impl Iterator<Item = &'static str> {
     let plain = ["binary", "initrd", "cmdline"].into_iter();
-    plain.chain(UNSERVED.iter().chain(UNSERVED_IF_TRUE).map(|(key, _)| *key))
+    plain.chain(UNSERVED.iter().chain(&[MOUNT_ROOT, ROOT_AS_DISK]).map(|(key, _)| *key))
 }
 
 fn from_file(bytes: &[u8]) -> Result<Values, UruncError> {
@@ -141,11 +164,11 @@ fn describe(values: &Values, error: impl Fn(UruncError) -> ContainerError) -> Re
         values.get(key).is_some_and(|text| ["1", "t", "T", "true", "TRUE", "True"].contains(&text.as_str()))
     };
     let asked = UNSERVED.iter().find(|(key, _)| values.contains_key(key));
-    let asked = asked.or_else(|| UNSERVED_IF_TRUE.iter().find(|(key, _)| is_true(key)));
+    let asked = asked.or_else(|| is_true(ROOT_AS_DISK.0).then_some(&ROOT_AS_DISK));
     if let Some((_, what)) = asked {
         return Err(ContainerError::Unsupported {
             what: (*what).to_owned(),
-            why: "the guest can be given a kernel and an initrd of its image and nothing else yet",
+            why: "the guest can be given a kernel, an initrd and files, and nothing else yet",
         });
     }
     let path = |key: &str| values.get(key).map(PathBuf::from);
@@ -154,7 +177,7 @@ fn describe(values: &Values, error: impl Fn(UruncError) -> ContainerError) -> Re
         None => Vec::new(),
     };
     let binary = path("binary").ok_or_else(|| error(UruncError::NoBinary))?;
-    Ok(Urunc { binary, initrd: path("initrd"), args })
+    Ok(Urunc { binary, initrd: path("initrd"), args, mounts_root: is_true(MOUNT_ROOT.0) })
 }
 
 #[cfg(test)]
@@ -188,6 +211,7 @@ mod tests {
             binary: PathBuf::from("/kernel"),
             initrd: Some(PathBuf::from("/rootfs.cpio")),
             args: vec![b"-c".to_vec(), b"a b".to_vec()],
+            mounts_root: false,
         };
         for values in [from_file(&file(&pairs)), from_annotations(&texts), from_annotations(&encoded)] {
             assert_eq!(described(values).unwrap(), expected);
@@ -221,18 +245,26 @@ mod tests {
 
     #[test]
     fn what_cannot_be_served_is_refused_by_name() {
-        for (key, value) in [
-            ("block", "/disk"),
-            ("mountRootfs", "true"),
-            ("useDMBlock", "1"),
-            ("bootKernel", "/boot/vmlinuz"),
-        ] {
+        for (key, value) in [("block", "/disk"), ("useDMBlock", "1"), ("bootKernel", "/boot/vmlinuz")] {
             let error = described(from_annotations(&annotations(&[(key, value)]))).unwrap_err();
             assert!(error.to_string().contains(key), "{error}");
         }
         for (key, value) in [("block", ""), ("mountRootfs", "false"), ("blkMntPoint", "/data")] {
             assert!(described(from_annotations(&annotations(&[(key, value)]))).is_ok(), "{key}");
         }
+    }
+
+    #[test]
+    fn root_in_the_guest_is_refused_where_its_kernel_has_no_way_to_it() {
+        let guest = |name: &str| {
+            let path = runu_guests::Guest::named(name).unwrap().linux64_path();
+            runu_guest::detect(&std::fs::read(path).unwrap()).unwrap()
+        };
+        let with = |value| described(from_annotations(&annotations(&[("mountRootfs", value)]))).unwrap();
+        assert!(with("true").check(&guest("share")).is_ok());
+        assert!(with("false").check(&guest("hello")).is_ok());
+        let error = with("true").check(&guest("hello")).unwrap_err();
+        assert!(error.to_string().contains("mountRootfs"), "{error}");
     }
 
     #[test]

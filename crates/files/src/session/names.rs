@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use rustix::{
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, StatxAttributes, StatxFlags, Uid},
     io::Errno,
 };
 
@@ -106,6 +106,8 @@ impl Session {
     }
 
     pub(super) fn move_to(&mut self, from: &Place, to: &Place) -> Result<(), Errno> {
+        check_mount(&from.directory, &from.name)?;
+        check_mount(&to.directory, &to.name)?;
         rustix::fs::renameat(
             from.directory.handle(),
             from.name.bytes(),
@@ -131,6 +133,7 @@ impl Session {
         const REMOVE_DIRECTORY: u32 = 0x200;
         let (directory, name) = (self.node(fid)?, Name::new(name)?);
         let flags = if flags & REMOVE_DIRECTORY != 0 { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        check_mount(&directory, &name)?;
         rustix::fs::unlinkat(directory.handle(), name.bytes(), flags)
     }
 
@@ -152,7 +155,19 @@ pub(super) fn unlink(node: &Node) -> Result<(), Errno> {
     let place = node.place_if_there()?;
     let is_directory = file_type(&node.stat()?) == FileType::Directory;
     let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+    check_mount(&place.directory, &place.name)?;
     rustix::fs::unlinkat(place.directory.handle(), place.name.bytes(), flags)
+}
+
+/// Has a place where something is mounted stay as it is. The kernel says so itself of mounts in a process's own namespace; from
+/// a tree that is nowhere it would take what is mounted away.
+fn check_mount(directory: &Node, name: &Name) -> Result<(), Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    match rustix::fs::statx(directory.handle(), name.bytes(), flags, StatxFlags::empty()) {
+        Ok(found) if found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) => Err(Errno::BUSY),
+        // What is not there cannot be mounted on.
+        _ => Ok(()),
+    }
 }
 
 /// Gives a new file to the user that the client named, as far as this process may give files away: a client that named none

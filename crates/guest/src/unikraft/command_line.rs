@@ -15,7 +15,7 @@
 use runu_core::Printable;
 
 use super::{Facts, Parameter, Version};
-use crate::{CommandLine, CommandLineError, Fault, Invocation, Shared, Variable, Word};
+use crate::{CommandLine, CommandLineError, Fault, Invocation, Variable, Word};
 
 /// The word before the parameters: it has no dot, so it is no parameter, and it is not `help`, which ends the boot.
 const FILLER: &[u8] = b"runu";
@@ -119,10 +119,11 @@ impl<'a> Grammar<'a> {
         if invocation.initrd && !own_mounts {
             parameters.extend(self.initrd_mounts.iter().map(|mount| Variable::new(MOUNTS, *mount)));
         }
-        // Behind the root file system, in which they are mounted.
-        parameters.extend(invocation.shares.iter().map(|Shared { tag, path }| {
-            let value = [tag.as_bytes(), b":", path, self.share_mount.as_bytes()].concat();
-            Variable::new(MOUNTS, value)
+        // Behind the root file system, in which they are mounted; a user who mounts anything mounts a root first.
+        let told = invocation.shares.iter().filter(|shared| !(own_mounts && shared.is_root()));
+        parameters.extend(told.map(|shared| {
+            let how = if shared.is_root() { ROOT_SHARE_MOUNT } else { self.share_mount };
+            Variable::new(MOUNTS, [shared.tag.as_bytes(), b":", &shared.path, how.as_bytes()].concat())
         }));
         if !invocation.shares.is_empty() {
             self.check_capacity(MOUNTS.to_owned(), &parameters)?;
@@ -207,6 +208,10 @@ fn variables(facts: &Facts) -> Result<u64, &'static str> {
 
 /// The driver, no flags, no options, and the wish that the place be made if it is not there (lib/vfscore/automount.c).
 const NEW_SHARE_MOUNT: &str = ":9pfs:::mkmp";
+
+/// The driver for a directory that becomes the root: nothing is there in which a place could be made, and kernels before 0.17
+/// fail when they are to make one (lib/vfscore/automount.c, `vfscore_ukopt_mkmp`).
+const ROOT_SHARE_MOUNT: &str = ":9pfs";
 
 /// What makes a kernel of this release mount a directory by 9P. Those before 0.16 make no places.
 fn share_mount(facts: &Facts) -> &'static str {

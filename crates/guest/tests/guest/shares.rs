@@ -49,6 +49,29 @@ fn directories_are_mounted_besides_what_the_user_mounts() {
     );
 }
 
+/// An invocation with a root that is shared.
+fn with_shared_root() -> Invocation {
+    let shares = vec![Shared { tag: "fs0".to_owned(), path: b"/".to_vec() }];
+    Invocation { shares, ..invocation(false) }
+}
+
+#[test]
+fn root_is_mounted_by_kernels_of_all_releases_without_making_a_place_for_it() {
+    for release in ["0.15.0", "0.16.3", "0.17.0"] {
+        let guest = kernel(release, &["lib9pfs", "libuk9p", "libvirtio_9p"], 16);
+        assert_eq!((share_obstacle(&guest), unpacks_initrd(&guest)), (None, false));
+        assert_eq!(line(&guest, &with_shared_root()), "app runu vfs.fstab=fs0:/:9pfs --");
+    }
+}
+
+#[test]
+fn root_is_the_users_to_mount_who_mounts_anything() {
+    let parameters = vec![Variable::new("vfs.fstab", "fs0:/shared:9pfs")];
+    let invocation = Invocation { parameters, ..with_shared_root() };
+    let line = line(&kernel("0.17.0", NINE_P, 16), &invocation);
+    assert_eq!(line, "app runu vfs.fstab=fs0:/shared:9pfs --");
+}
+
 #[test]
 fn kernel_from_before_places_were_made_is_told_of_none() {
     let line = line(&kernel("0.15.0", NINE_P, 16), &invocation(false));

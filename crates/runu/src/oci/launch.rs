@@ -2,7 +2,7 @@
 
 use std::{fs::File, os::unix::fs::FileExt};
 
-use runu_container::{Conclusion, FileServer, Launch, Monitors, Numbers};
+use runu_container::{Conclusion, Launch, Monitors, Numbers};
 use runu_core::{Printable, Report, VirtAddr};
 use runu_guest::Guest;
 use runu_process::descriptor;
@@ -10,7 +10,7 @@ use runu_sandbox::How;
 
 use crate::{
     monitor,
-    start::{FILES_NAME, GUEST_NAME},
+    start::{FILES, GUEST_NAME},
     verdict::{self, Verdict},
 };
 
@@ -26,12 +26,7 @@ pub(crate) fn launch() -> Launch<'static> {
             share: descriptor::SHARE,
             network: descriptor::NETWORK,
         },
-        files: FileServer {
-            name: FILES_NAME,
-            read_write: runu_files::descriptor::READ_WRITE,
-            read_only: runu_files::descriptor::READ_ONLY,
-            first: runu_files::descriptor::FIRST,
-        },
+        files: FILES,
         report_max: descriptor::REPORT_MAX,
         fits: &fits,
         conclude: &conclude,

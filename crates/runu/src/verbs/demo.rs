@@ -80,6 +80,7 @@ pub(crate) fn demo(flags: &DemoFlags, began: u64) -> Result<u8, Failure> {
         initrd: None,
         ports,
         disks: Vec::new(),
+        volumes: Vec::new(),
     };
     let life = start::start(kernel, wishes)?;
     stdio::data(&telling(&life, began))?;

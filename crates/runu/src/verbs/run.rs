@@ -32,13 +32,12 @@ pub(crate) fn run(flags: RunFlags, began: u64) -> Result<u8, Failure> {
             argv0: path.file_name().unwrap_or(path.as_os_str()).as_bytes().to_vec(),
             args: arguments.into_iter().map(OsString::into_vec).collect(),
             env: flags.env.iter().filter_map(|text| variable(text, |name| env::var_os(name))).collect(),
-            parameters: Vec::new(),
-            initrd: initrd.is_some(),
-            shares: Vec::new(),
+            ..Invocation::default()
         },
         initrd,
         ports: flags.publish,
         disks,
+        volumes: flags.volume,
     };
     let life = start::start(kernel, wishes)?;
     if flags.debug {
