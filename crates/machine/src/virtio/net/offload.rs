@@ -21,11 +21,11 @@ const TAGS_MAX: usize = 2;
 
 /// Protocols (IANA protocol numbers).
 pub(super) const TCP: u8 = 6;
-const UDP: u8 = 17;
+pub(super) const UDP: u8 = 17;
 
 /// Where the checksum is in headers of TCP (RFC 9293 §3.1) and UDP (RFC 768), and UDP's header's length.
-const TCP_CHECKSUM: u16 = 16;
-const UDP_CHECKSUM: u16 = 6;
+pub(super) const TCP_CHECKSUM: u16 = 16;
+pub(super) const UDP_CHECKSUM: u16 = 6;
 const UDP_HEADER: usize = 8;
 
 /// Flags of TCP (RFC 9293 §3.1): what only the last and what only the first segment keeps.
@@ -62,7 +62,7 @@ pub(super) fn finish(frame: &mut [u8], start: u16, offset: u16) -> Option<()> {
     put(part, at, &checksum.to_be_bytes())
 }
 
-fn put(bytes: &mut [u8], at: usize, value: &[u8]) -> Option<()> {
+pub(super) fn put(bytes: &mut [u8], at: usize, value: &[u8]) -> Option<()> {
     bytes.get_mut(at..at.checked_add(value.len())?)?.copy_from_slice(value);
     Some(())
 }
