@@ -8,11 +8,11 @@ use super::{
 };
 
 /// Length of IP's header without options, and of UDP's.
-const IP_HEADER: usize = 20;
+const IP_HEADER: u16 = 20;
 const UDP_HEADER: usize = 8;
 
 /// What both take of a packet.
-pub(super) const HEADERS: usize = IP_HEADER + UDP_HEADER;
+pub(super) const HEADERS: usize = IP_HEADER as usize + UDP_HEADER;
 
 /// Hops that a packet may take (RFC 1700, "IP TIME TO LIVE PARAMETER").
 const TIME_TO_LIVE: u8 = 64;
@@ -86,9 +86,9 @@ impl<'a> Datagram<'a> {
         ]
         .concat();
         let packet = bytes.get_mut(Header::LEN + ETHERNET..)?;
-        offload::finish_ip(packet, true, IP_HEADER)?;
-        offload::seed(packet, true, IP_HEADER, UDP)?;
-        offload::finish(packet, IP_HEADER as u16, offload::UDP_CHECKSUM)?;
+        offload::finish_ip(packet, true, IP_HEADER.into())?;
+        offload::seed(packet, true, IP_HEADER.into(), UDP)?;
+        offload::finish(packet, IP_HEADER, offload::UDP_CHECKSUM)?;
         Some(bytes)
     }
 }
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn datagram_whose_checksum_is_left_to_others_is_read() {
         let mut frame = datagram(b"payload").frame().unwrap();
-        let checksum = Header::LEN + ETHERNET + IP_HEADER + 6;
+        let checksum = Header::LEN + ETHERNET + 20 + 6;
         frame[checksum] ^= 1;
         assert_eq!(Datagram::read(&frame), None);
         let header = Header { checksum: Checksum::Missing { start: 34, offset: 6 }, ..Header::default() };
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn datagram_without_a_checksum_is_read() {
         let mut frame = datagram(b"payload").frame().unwrap();
-        let checksum = Header::LEN + ETHERNET + IP_HEADER + 6;
+        let checksum = Header::LEN + ETHERNET + 20 + 6;
         frame[checksum..checksum + 2].fill(0);
         assert_eq!(Datagram::read(&frame), Some(datagram(b"payload")));
     }
@@ -178,7 +178,7 @@ mod tests {
         let packet = Header::LEN + ETHERNET;
         for flags in [[0x20, 0], [0, 1]] {
             frame[packet + 6..packet + 8].copy_from_slice(&flags);
-            offload::finish_ip(&mut frame[packet..], true, IP_HEADER).unwrap();
+            offload::finish_ip(&mut frame[packet..], true, IP_HEADER.into()).unwrap();
             assert_eq!(Datagram::read(&frame), None, "{flags:?}");
         }
     }

@@ -39,7 +39,7 @@ const PORT: u16 = 53;
 
 /// Where on the link a server is that has an address of the guest's own network: locally administered (IEEE 802, §8.2), as
 /// none that an engine makes up begins.
-const HARDWARE: datagram::HardwareAddress = [0x02, 0x72, 0x75, 0x6e, 0x75, PORT as u8];
+const HARDWARE: datagram::HardwareAddress = [0x02, 0x72, 0x75, 0x6e, 0x75, 0x35];
 
 /// Room for a message: more than any that fits into a packet.
 const MESSAGE_MAX: usize = 2048;

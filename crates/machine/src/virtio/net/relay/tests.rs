@@ -9,14 +9,18 @@ const GUEST: datagram::HardwareAddress = [2, 0, 0, 0, 0, 2];
 const ROUTER: datagram::HardwareAddress = [2, 0, 0, 0, 0, 1];
 const MTU: u16 = 1500;
 
+/// What both ends of a test look at.
+type Shared<T> = Rc<RefCell<T>>;
+type About<T> = (Inquiry, T);
+
 /// A server that has been asked and told things.
 #[derive(Clone, Debug, Default)]
 struct Server {
-    asked: Rc<RefCell<Vec<Vec<u8>>>>,
-    answers: Rc<RefCell<VecDeque<Vec<u8>>>>,
-    inquiries: Rc<RefCell<VecDeque<(Vec<u8>, Inquiry)>>>,
-    brought: Rc<RefCell<Vec<(Inquiry, Vec<u8>)>>>,
-    noted: Rc<RefCell<(bool, bool)>>,
+    asked: Shared<Vec<Vec<u8>>>,
+    answers: Shared<VecDeque<Vec<u8>>>,
+    inquiries: Shared<VecDeque<About<Vec<u8>>>>,
+    brought: Shared<Vec<About<Vec<u8>>>>,
+    noted: Shared<(bool, bool)>,
 }
 
 /// As a socket does: what there is no room for is lost.
@@ -36,7 +40,7 @@ impl NameServer for Server {
     }
 
     fn inquiry(&mut self, into: &mut [u8]) -> Option<(usize, Inquiry)> {
-        self.inquiries.borrow_mut().pop_front().map(|(question, inquiry)| (put(&question, into), inquiry))
+        self.inquiries.borrow_mut().pop_front().map(|(inquiry, question)| (put(&question, into), inquiry))
     }
 
     fn bring(&mut self, inquiry: Inquiry, answer: &[u8]) {
@@ -152,7 +156,7 @@ fn questions_without_answers_make_room_for_others() {
 fn inquiry_leaves_as_the_guests_and_its_answer_goes_to_the_server() {
     let (mut relay, wire, server) = relay();
     relay.send(&question(7, 4000)).unwrap();
-    server.inquiries.borrow_mut().push_back((message(7, 0), inquiry(999)));
+    server.inquiries.borrow_mut().push_back((inquiry(999), message(7, 0)));
     assert_eq!(relay.receive(), Err(WireError::Busy));
     let sent = [&[0; Header::LEN], wire.sent.borrow()[0].as_slice()].concat();
     let expected = Datagram { from: guest(4000), to: end(ROUTER, BEYOND), payload: &message(7, 0) };
@@ -172,7 +176,7 @@ fn inquiry_leaves_as_the_guests_and_its_answer_goes_to_the_server() {
 fn inquiry_about_nothing_that_was_asked_goes_nowhere() {
     let (mut relay, wire, server) = relay();
     relay.send(&question(7, 4000)).unwrap();
-    let inquiries = [(message(8, 0), inquiry(1)), (vec![0], inquiry(1)), (message(7, 1500), inquiry(1))];
+    let inquiries = [message(8, 0), vec![0], message(7, 1500)].map(|message| (inquiry(1), message));
     server.inquiries.borrow_mut().extend(inquiries);
     assert_eq!(relay.receive(), Err(WireError::Busy));
     assert!(wire.sent.borrow().is_empty());
@@ -184,7 +188,7 @@ fn inquiry_where_no_router_is_goes_nowhere() {
     let payload = message(7, 0);
     let to = end(HARDWARE, ADDRESS);
     relay.send(&Datagram { from: guest(4000), to, payload: &payload }.frame().unwrap()).unwrap();
-    server.inquiries.borrow_mut().push_back((message(7, 0), inquiry(1)));
+    server.inquiries.borrow_mut().push_back((inquiry(1), message(7, 0)));
     assert_eq!(relay.receive(), Err(WireError::Busy));
     assert!(wire.sent.borrow().is_empty());
 }
@@ -193,7 +197,7 @@ fn inquiry_where_no_router_is_goes_nowhere() {
 fn answers_that_are_not_to_an_inquiry_are_the_guests() {
     let (mut relay, wire, server) = relay();
     relay.send(&question(7, 4000)).unwrap();
-    server.inquiries.borrow_mut().push_back((message(7, 0), inquiry(999)));
+    server.inquiries.borrow_mut().push_back((inquiry(999), message(7, 0)));
     assert_eq!(relay.receive(), Err(WireError::Busy));
     let others = [
         (end(ROUTER, BEYOND), guest(4000), message(8, 0)),
@@ -215,7 +219,7 @@ fn inquiries_without_answers_make_room_for_others() {
     let (mut relay, _, server) = relay();
     relay.send(&question(7, 4000)).unwrap();
     for port in 0..1000 {
-        server.inquiries.borrow_mut().push_back((message(7, 0), inquiry(port)));
+        server.inquiries.borrow_mut().push_back((inquiry(port), message(7, 0)));
         let _ = relay.receive();
     }
     assert_eq!(relay.errands.len(), UNDER_WAY);
