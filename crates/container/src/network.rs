@@ -107,14 +107,15 @@ impl Wiring {
         let Some(taken) = runu_sandbox::take_over(namespace.as_fd(), names.loopback())? else {
             return Ok(None);
         };
+        let name_server = taken.names.is_some().then(|| stand_in(&taken.interface));
         let sockets = taken.names.into_iter().flat_map(|names| [names.questions, names.inquiries]);
         let handed = [taken.frames].into_iter().chain(sockets).collect();
-        Ok(Some((self.wired(&taken.interface, &names), handed)))
+        Ok(Some((self.wired(&taken.interface, &names, name_server), handed)))
     }
 
-    fn wired(&self, interface: &Interface, names: &Names) -> Wired {
+    /// `name_server` is where the card stands in for one, if it does.
+    fn wired(&self, interface: &Interface, names: &Names, name_server: Option<Ipv4Addr>) -> Wired {
         let mtu = u16::try_from(interface.mtu).unwrap_or(u16::MAX);
-        let name_server = names.loopback().map(|_| stand_in(interface));
         Wired {
             card: NetworkCard { mac: interface.mac, mtu, wire: WireKind::Packets, name_server },
             network: Network {

@@ -48,7 +48,7 @@ pub struct Taken {
     pub interface: Interface,
     /// A packet socket (packet(7)): whole Ethernet frames, one a datagram.
     pub frames: OwnedFd,
-    /// Sockets to the name server that was asked for.
+    /// Sockets to the name server that was asked for; none if there can be none, as where the loopback is down.
     pub names: Option<Names>,
 }
 
@@ -94,7 +94,7 @@ pub fn take_over(
 ) -> Result<Option<Taken>, NetworkError> {
     // Sockets belong to the namespace in which they were made, wherever they are used.
     let (mut routes, frames, names) = within(namespace, || {
-        Ok((Routes::open()?, packets::open()?, name_server.map(names::open).transpose()?))
+        Ok((Routes::open()?, packets::open()?, name_server.and_then(|server| names::open(server).ok())))
     })?;
     let Some((index, interface)) = routes.way_out()? else { return Ok(None) };
     let packets = |source| NetworkError::Packets { interface: interface.name.clone(), source };
