@@ -11,7 +11,8 @@
 //!
 //! ```text
 //! net/narrow.rs    TCP is told of segments that fit into packets shorter than usual
-//! net/relay.rs     a name server is found on it that frames do not reach (with datagram.rs, arp.rs and message.rs)
+//! net/relay.rs     a name server is found on it that frames do not reach (with datagram.rs, message.rs,
+//!                  arp.rs and refusal.rs)
 //! ```
 
 mod arp;
@@ -22,6 +23,7 @@ mod message;
 mod narrow;
 mod offload;
 mod outgoing;
+mod refusal;
 mod relay;
 
 use std::{

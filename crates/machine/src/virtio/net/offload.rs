@@ -217,6 +217,27 @@ pub(super) fn pseudo_sum(packet: &[u8], is_ipv4: bool, segment: usize, protocol:
     Some(sum(packet.get(addresses)?) + u64::from(protocol) + len as u64)
 }
 
+/// Whether the checksums of a packet are right, whose segment begins `segment` bytes behind its start; that of the segment may
+/// be left to others.
+pub(super) fn is_right(
+    packet: &[u8],
+    is_ipv4: bool,
+    segment: usize,
+    protocol: u8,
+    checksum: Checksum,
+) -> bool {
+    let is_all_ones = |sum| fold(sum) == 0xffff;
+    let header = packet.get(..segment).map(sum);
+    if is_ipv4 && !header.is_some_and(is_all_ones) {
+        return false;
+    }
+    if checksum != Checksum::AsItIs {
+        return true;
+    }
+    let pseudo = pseudo_sum(packet, is_ipv4, segment, protocol);
+    pseudo.zip(packet.get(segment..)).is_some_and(|(pseudo, bytes)| is_all_ones(pseudo + sum(bytes)))
+}
+
 /// Puts that where the checksum of TCP or UDP is to be.
 pub(super) fn seed(packet: &mut [u8], is_ipv4: bool, segment: usize, protocol: u8) -> Option<()> {
     let seed = fold(pseudo_sum(packet, is_ipv4, segment, protocol)?);

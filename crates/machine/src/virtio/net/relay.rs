@@ -29,6 +29,7 @@ use super::{
     header::Header,
     message,
     offload::{self, ETHERNET, IPV4},
+    refusal,
 };
 
 /// Questions, inquiries and frames for the guest that are under way at once: resolvers of guests ask a few.
@@ -121,7 +122,11 @@ impl<W: Wire, S: NameServer> Relay<W, S> {
         match offload::word(frame, 12) {
             // Where an IPv4 packet tells whom it is for (RFC 791 §3.1).
             Some(IPV4) if frame.get(ETHERNET + 16..ETHERNET + 20) == Some(&self.address.octets()) => {
-                self.put_question(bytes);
+                if self.put_question(bytes).is_none()
+                    && let Some(refusal) = refusal::to(bytes)
+                {
+                    push(&mut self.replies, refusal);
+                }
                 true
             }
             Some(arp::TYPE) => match arp::answer(frame, self.address, HARDWARE) {
@@ -135,7 +140,7 @@ impl<W: Wire, S: NameServer> Relay<W, S> {
         }
     }
 
-    /// Asks the server. What else is sent to its address is dropped.
+    /// Asks the server; `None` if it is no question.
     fn put_question(&mut self, bytes: &[u8]) -> Option<()> {
         let datagram = Datagram::read(bytes).filter(|datagram| datagram.to.socket.port() == PORT)?;
         let number = message::number(datagram.payload)?;

@@ -1,7 +1,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use super::*;
-use crate::virtio::harness::TestWire;
+use crate::virtio::{harness::TestWire, net::header::Checksum};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
 const BEYOND: Ipv4Addr = Ipv4Addr::new(1, 1, 1, 1);
@@ -235,13 +235,30 @@ fn what_else_is_sent_to_the_address_goes_nowhere() {
     other_port.to.socket.set_port(54);
     let mut damaged = whole.clone();
     damaged[60] ^= 1;
-    let mut tcp = whole.clone();
-    tcp[Header::LEN + ETHERNET + 9] = offload::TCP;
-    for frame in [other_port.frame().unwrap(), damaged, tcp] {
+    for frame in [other_port.frame().unwrap(), damaged] {
         relay.send(&frame).unwrap();
     }
     assert!(wire.sent.borrow().is_empty() && server.asked.borrow().is_empty());
     assert_eq!(*server.noted.borrow(), (false, false));
+}
+
+#[test]
+fn who_wants_a_connection_with_the_server_is_refused_at_once() {
+    let (mut relay, wire, server) = relay();
+    let payload = [0x50; 20];
+    let ends = (guest(4000), end(ROUTER, ADDRESS));
+    let mut frame = Datagram { from: ends.0, to: ends.1, payload: &payload }.frame().unwrap();
+    // What follows the ports is a header of TCP, of 20 bytes and with a flag, whose checksum others make.
+    let packet = Header::LEN + ETHERNET;
+    frame[packet + 9] = offload::TCP;
+    offload::finish_ip(&mut frame[packet..], true, 20).unwrap();
+    let header = Header { checksum: Checksum::Missing { start: 34, offset: 16 }, ..Header::default() };
+    frame[..Header::LEN].copy_from_slice(&header.bytes());
+    relay.send(&frame).unwrap();
+    assert!(wire.sent.borrow().is_empty() && server.asked.borrow().is_empty());
+    assert_eq!(*server.noted.borrow(), (false, true));
+    relay.receive().unwrap();
+    assert_eq!(relay.frame(), refusal::to(&frame).unwrap());
 }
 
 #[test]
