@@ -14,7 +14,8 @@
 //! does). That address is the guest's now; so such an inquiry leaves as a frame of the guest's, from the port and with the
 //! number of the question that it is about, on the way that the question came.
 //!
-//! Nothing here keeps time. What is under way is bounded, and what comes next takes the place of the oldest.
+//! Nothing here keeps time. What is under way is bounded, and what comes next takes the place of the oldest. Who is never answered
+//! is forgotten after many looks.
 
 use std::{
     borrow::Cow,
@@ -34,6 +35,10 @@ use super::{
 
 /// Questions, inquiries and frames for the guest that are under way at once: resolvers of guests ask a few.
 const UNDER_WAY: usize = 16;
+
+/// How often it is looked in vain for answers to what was asked last: looking costs two calls, and a guest that serves many may
+/// look tens of thousands of times a second. Then it is some seconds, after which resolvers have asked again or given up.
+const LOOKS: u32 = 1 << 18;
 
 /// The port of name servers (RFC 1035 §4.2).
 const PORT: u16 = 53;
@@ -83,6 +88,8 @@ pub struct Relay<W, S> {
     questions: VecDeque<Question>,
     /// Each belongs to a question.
     errands: VecDeque<Errand>,
+    /// How often there was nothing since the last question.
+    looks: u32,
     /// Frames for the guest, with headers before them.
     replies: VecDeque<Vec<u8>>,
     /// The frame that was received last, if it is not the wire's.
@@ -113,7 +120,7 @@ impl<W: Wire, S: NameServer> Relay<W, S> {
         let (questions, errands, replies) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
         let message = Box::new([0; MESSAGE_MAX]);
         let mtu = mtu.into();
-        Relay { wire, server, address, mtu, questions, errands, replies, own: None, message }
+        Relay { wire, server, address, mtu, questions, errands, looks: 0, replies, own: None, message }
     }
 
     /// Takes a frame of the guest's if it is for the name server; whether it was.
@@ -152,6 +159,7 @@ impl<W: Wire, S: NameServer> Relay<W, S> {
             self.forget(oldest);
         }
         self.questions.push_back(Question { number, guest: datagram.from, hop: datagram.to.hardware });
+        self.looks = 0;
         self.server.ask(datagram.payload);
         Some(())
     }
@@ -222,6 +230,16 @@ impl<W: Wire, S: NameServer> Relay<W, S> {
         None
     }
 
+    /// Nothing has come again.
+    fn give_up_in_time(&mut self) {
+        self.looks += 1;
+        if self.looks >= LOOKS {
+            self.looks = 0;
+            self.questions.clear();
+            self.errands.clear();
+        }
+    }
+
     fn fits(&self, message: &[u8]) -> bool {
         datagram::HEADERS + message.len() <= self.mtu
     }
@@ -267,6 +285,9 @@ impl<W: Wire, S: NameServer> Wire for Relay<W, S> {
         }
         self.send_inquiries();
         self.own = self.answer();
+        if self.own.is_none() {
+            self.give_up_in_time();
+        }
         self.note();
         self.own.as_ref().map(drop).ok_or(error)
     }

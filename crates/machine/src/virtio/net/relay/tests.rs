@@ -153,6 +153,20 @@ fn questions_without_answers_make_room_for_others() {
 }
 
 #[test]
+fn question_that_is_never_answered_is_forgotten_after_many_looks() {
+    let (mut relay, _, server) = relay();
+    (0..2).for_each(|number| {
+        relay.send(&question(number, 4000)).unwrap();
+        (1..LOOKS).for_each(|_| assert_eq!(relay.receive(), Err(WireError::Busy)));
+    });
+    assert_eq!(*server.noted.borrow(), (true, false));
+    assert_eq!(relay.receive(), Err(WireError::Busy));
+    assert_eq!(*server.noted.borrow(), (false, false));
+    server.answers.borrow_mut().push_back(message(1, 1));
+    assert_eq!(relay.receive(), Err(WireError::Busy));
+}
+
+#[test]
 fn inquiry_leaves_as_the_guests_and_its_answer_goes_to_the_server() {
     let (mut relay, wire, server) = relay();
     relay.send(&question(7, 4000)).unwrap();
