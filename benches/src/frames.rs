@@ -125,7 +125,7 @@ fn io(error: impl std::fmt::Display) -> String {
 fn packets(number: u8) -> Result<Lane, String> {
     let namespace = namespace(number)?;
     let file = File::open(namespace.path()).map_err(io)?;
-    let taken = runu_sandbox::take_over(file.as_fd()).map_err(io)?.ok_or("there is no interface")?;
+    let taken = runu_sandbox::take_over(file.as_fd(), None).map_err(io)?.ok_or("there is no interface")?;
     lane("packet socket", Wire::Packets(taken.frames), number, namespace)
 }
 

@@ -4,13 +4,15 @@
 #![no_main]
 
 use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use runu_core::{BootProtocol, Bytes, GuestAddr};
 use runu_machine::{
-    Cards, Channel, ChannelError, Console, Disk, Entropy, GuestMemory, HEADER_LEN, Keyboard, Mac, Medium,
-    MediumError, Net, NineP, PortSize, Rng, SECTOR, Terminal, Wire, WireError,
+    Cards, Channel, ChannelError, Console, Disk, Entropy, GuestMemory, HEADER_LEN, Inquiry, Keyboard, Mac,
+    Medium, MediumError, NameServer, Narrow, Net, NineP, PortSize, Relay, Rng, SECTOR, Terminal, Wire,
+    WireError,
 };
 
 /// The guest's memory, and where in it the queues are: those of each card behind those of the card before.
@@ -24,6 +26,8 @@ const HEADERS: u64 = 0x1000;
 const CARDS: u8 = 6;
 /// Sectors of each disk.
 const SECTORS: u64 = 100;
+/// Where the network card stands in for a name server.
+const NAMES: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
 /// Steps of one run at most.
 const STEPS: usize = 300;
 
@@ -54,6 +58,8 @@ enum Step {
     Kick { card: u8, queue: u8 },
     /// Something arrives from outside.
     Arrive,
+    /// A question for the name server is sent, as it should be, with these bytes as its own.
+    Question { message: Vec<u8> },
 }
 
 /// Where a buffer is.
@@ -123,6 +129,27 @@ impl Wire for Outside {
     fn frame(&mut self) -> &mut [u8] {
         &mut self.frame
     }
+}
+
+impl NameServer for Outside {
+    fn ask(&mut self, question: &[u8]) {
+        assert!(question.len() >= 12 && question.len() <= 0x1_0000);
+    }
+
+    fn answer(&mut self, into: &mut [u8]) -> Option<usize> {
+        self.take(into)
+    }
+
+    fn inquiry(&mut self, into: &mut [u8]) -> Option<(usize, Inquiry)> {
+        let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 4000);
+        Some((self.take(into)?, Inquiry { server: Ipv4Addr::new(1, 1, 1, 1), from }))
+    }
+
+    fn bring(&mut self, _: Inquiry, answer: &[u8]) {
+        assert!(answer.len() >= 12);
+    }
+
+    fn note(&mut self, _: bool, _: bool) {}
 }
 
 impl Channel for Outside {
@@ -200,11 +227,16 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(boot: BootProtocol, outside: &Outside) -> Self {
+    fn new(boot: BootProtocol, relays: bool, outside: &Outside) -> Self {
         let mut cards = Cards::new(boot);
         let new = || outside.clone();
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
         let plugged = [
-            Net::new(new(), Mac([2, 0, 0, 0, 0, 1]), 1500).plug(&mut cards),
+            match relays {
+                true => Net::new(Narrow::new(Relay::new(new(), new(), NAMES, 1280), 1280), mac, 1280)
+                    .plug(&mut cards),
+                false => Net::new(new(), mac, 1500).plug(&mut cards),
+            },
             Platter::new(false).disk().plug(&mut cards),
             Platter::new(true).disk().plug(&mut cards),
             NineP::new(new(), "tag").plug(&mut cards),
@@ -325,6 +357,11 @@ impl Machine {
             Step::Offer { card, queue, head } => self.offer(card, queue, head),
             Step::Kick { card, queue } => self.kick(card, queue),
             Step::Arrive => self.cards.poll(&self.memory),
+            Step::Question { message } => {
+                let frame = question(&message);
+                self.store(0x3000, &frame);
+                self.ask(0, 1, &[(Buffer::Low(0x3000), frame.len() as u16, false)]);
+            }
         }
     }
 
@@ -408,11 +445,25 @@ fn header_at(number: u8) -> u64 {
     HEADERS + 16 * u64::from(number)
 }
 
-fuzz_target!(|input: (bool, bool, Vec<Vec<u8>>, Vec<Step>)| {
-    let (pci, offloads, arriving, steps) = input;
+/// A header for drivers of version 0 and a frame with that question, its checksums left out where they may be.
+fn question(message: &[u8]) -> Vec<u8> {
+    let len = message.len().min(1400);
+    let [udp, ip] = [8 + len, 28 + len].map(|len| (len as u16).to_be_bytes());
+    let mut header =
+        [&[0x45, 0], &ip[..], &[0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 2], &NAMES.octets()].concat();
+    let sum: u32 = header.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    let ports = [4000_u16.to_be_bytes(), 53_u16.to_be_bytes()].concat();
+    let ethernet = [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 8, 0];
+    [&[0; HEADER_LEN], &ethernet[..], &header, &ports, &udp, &[0; 2], &message[..len]].concat()
+}
+
+fuzz_target!(|input: (bool, bool, bool, Vec<Vec<u8>>, Vec<Step>)| {
+    let (pci, offloads, relays, arriving, steps) = input;
     let boot = if pci { BootProtocol::Multiboot } else { BootProtocol::Linux64 };
     let outside = Outside { arriving: arriving.into(), frame: vec![0; HEADER_LEN], offloads };
-    let mut machine = Machine::new(boot, &outside);
+    let mut machine = Machine::new(boot, relays, &outside);
     for step in steps.into_iter().take(STEPS) {
         machine.take(step);
         let pages = machine.cards.take_written();

@@ -10,6 +10,8 @@ pub(crate) struct Address {
     pub(crate) cidr: Ipv4Cidr,
     /// Where packets to other networks go.
     pub(crate) gateway: Option<Ipv4Address>,
+    /// The name server.
+    pub(crate) name_server: Option<Ipv4Address>,
     /// The guest's name.
     pub(crate) hostname: Option<&'static str>,
 }
@@ -19,13 +21,14 @@ impl Address {
     pub(crate) fn read(text: &'static [u8]) -> Option<Self> {
         let mut fields = str::from_utf8(text).ok()?.split(':');
         let cidr = Ipv4Cidr::from_str(fields.next()?).ok()?;
-        let gateway = match fields.next() {
-            None | Some("") => None,
-            Some(text) => Some(Ipv4Address::from_str(text).ok()?),
+        let mut address = || match fields.next() {
+            None | Some("") => Some(None),
+            Some(text) => Ipv4Address::from_str(text).ok().map(Some),
         };
-        // The name servers come before the name.
-        let hostname = fields.nth(2).filter(|name| is_hostname(name));
-        Some(Self { cidr, gateway, hostname })
+        let (gateway, name_server) = (address()?, address()?);
+        // The second name server comes before the name.
+        let hostname = fields.nth(1).filter(|name| is_hostname(name));
+        Some(Self { cidr, gateway, name_server, hostname })
     }
 }
 

@@ -1,5 +1,6 @@
 //! A web server: `/` tells the guest's name and how many requests there were, `/big` is 256 KiB of known bytes, `/echo`
-//! gives back what is posted to it, `/quit` ends. On UDP port 7 it gives every packet back.
+//! gives back what is posted to it, `/quit` ends. On UDP port 7 it gives every packet back. Names that arguments `ask=NAME` give
+//! it asks the name server for.
 //!
 //! Its address comes from the kernel parameter `netdev.ip`, its port from the argument `port=N` (80). It keeps connections
 //! open, serves many at once, and sleeps in `hlt` between what the card and the clock have for it.
@@ -12,12 +13,14 @@ mod card;
 mod clock;
 mod connection;
 mod frames;
+mod names;
 mod request;
 mod text;
 
 use address::Address;
 use card::Card;
 use clock::Clock;
+use names::{NAMES, Names};
 use connection::{BIG_LEN, Connection, HEAD_MAX, Site, big};
 use rt::boot::Boot;
 use rt::cell::OneCpu;
@@ -71,14 +74,20 @@ fn main(boot: &'static Boot) -> ! {
         power::exit(NO_ADDRESS)
     };
     let mut interface = interface(&mut card, &address, clock.now());
-    let mut storage = [SocketStorage::EMPTY; CONNECTIONS + 1];
+    let mut questions = [const { None }; NAMES];
+    // Connections, echoes, names.
+    let mut storage = [SocketStorage::EMPTY; CONNECTIONS + 2];
     let mut sockets = SocketSet::new(&mut storage[..]);
     let mut server = Server::new(boot, &address, &mut sockets);
     println!("listening on {}:{}", address.cidr.address(), server.site.port);
+    let mut names = Names::ask(boot, &address, &mut questions, &mut interface, &mut sockets);
     loop {
         let now = clock.now();
         interface.poll(now, &mut card, &mut sockets);
         server.serve(&mut sockets, now);
+        if let Some(names) = &mut names {
+            names.tell(&mut sockets);
+        }
         interface.poll_egress(now, &mut card, &mut sockets);
         card.flush();
         let delay = match interface.poll_delay(clock.now(), &sockets) {

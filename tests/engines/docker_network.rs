@@ -1,6 +1,6 @@
 //! Unikernels that serve on Docker's networks: published ports, networks of one's own, datagrams, refusals.
 
-use super::support::{Docker, ORDINARY, Ran, WEB};
+use super::support::{Docker, Machine, ORDINARY, Ran, WEB, skip};
 
 /// What the server says when it listens.
 const LISTENS: &str = "listening on ";
@@ -51,6 +51,125 @@ fn docker_guest_on_a_network_of_its_own_is_found_there_by_its_name() {
         ran.printed(&format!("Address: {address}")).printed("request 1<");
     }
     docker.run(&["network", "rm", "shops"]).succeeded();
+}
+
+/// A network of Docker's, with these flags. It is removed when the test leaves.
+struct Network<'docker>(&'docker Docker, &'static str);
+
+impl<'docker> Network<'docker> {
+    fn new(docker: &'docker Docker, name: &'static str, flags: &[&str]) -> Self {
+        docker.run(&[&["network", "create"], flags, &[name]].concat()).succeeded();
+        Network(docker, name)
+    }
+}
+
+impl Drop for Network<'_> {
+    fn drop(&mut self) {
+        let removed = self.0.run(&["network", "rm", self.1]);
+        assert!(removed.status == 0 || std::thread::panicking(), "{removed:#?}");
+    }
+}
+
+#[test]
+fn docker_guest_on_a_network_of_its_own_finds_others_there_by_their_names() {
+    let Some(docker) = Docker::shared() else { return };
+    for (name, flags) in [("names", &[][..]), ("inner-names", &["--internal"])] {
+        let network = Network::new(docker, name, flags);
+        let (other, web) = (docker.container(), docker.container());
+        let place = ["--network", network.1];
+        other.detach(&[&place[..], &["--network-alias", "db", ORDINARY, "sleep", "1000"]].concat());
+        let address =
+            other.inspect(&format!("{{{{(index .NetworkSettings.Networks \"{name}\").IPAddress}}}}"));
+        let by_name = format!("ask={}", other.name);
+        web.detach(&[&place[..], &[WEB, "ask=db", &by_name]].concat());
+        web.logged(&format!("db is at {address}"));
+        web.logged(&format!("{} is at {address}", other.name));
+    }
+}
+
+/// A name server for which every name is at 10.9.8.7 and which tells who asks; its argument is its address.
+const NAME_SERVER: &str = r#"
+    use Socket;
+    $| = 1;
+    socket(S, PF_INET, SOCK_DGRAM, 0) && bind(S, sockaddr_in(53, inet_aton($ARGV[0]))) or die $!;
+    print "ready\n";
+    while (defined($from = recv(S, $question, 4096, 0))) {
+        my ($port, $address) = sockaddr_in($from);
+        print "asked by ", inet_ntoa($address), "\n";
+        my $answer = "\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x0a\x09\x08\x07";
+        my $header = substr($question, 0, 2) . "\x81\x80\0\1\0\1\0\0\0\0";
+        send(S, $header . substr($question, 12) . $answer, 0, $from);
+    }"#;
+
+/// Where the machine is for containers on Docker's first network.
+const MACHINE: &str = "172.17.0.1";
+
+#[test]
+fn docker_guest_is_told_names_that_docker_asks_others_for() {
+    let Some(docker) = Docker::shared() else { return };
+    if docker.machine().run(&["perl", "-e", "1"]).status != 0 {
+        return skip("perl is not installed");
+    }
+    let network = Network::new(docker, "outer-names", &[]);
+    let mut server = docker.machine().start(&["perl", "-e", NAME_SERVER, MACHINE]);
+    server.until("ready");
+    let web = docker.container();
+    let words = ["--network", network.1, "--dns", MACHINE, WEB, "ask=unikernel.example", "ask=other.example"];
+    web.detach(&words).logged("unikernel.example is at 10.9.8.7").logged("other.example is at 10.9.8.7");
+    let address = web.inspect("{{(index .NetworkSettings.Networks \"outer-names\").IPAddress}}");
+    server.until(&format!("asked by {address}"));
+}
+
+/// A neighbour of the machine's, beyond what Docker manages, on a network of usual packets. It knows nothing of shorter ones
+/// and is told nothing of them.
+struct Neighbour<'machine>(&'machine Machine);
+
+impl<'machine> Neighbour<'machine> {
+    fn new(machine: &'machine Machine) -> Self {
+        let script = "ip netns add far
+            ip link add far0 type veth peer name eth0 netns far
+            ip address add 10.250.0.1/24 dev far0
+            ip link set far0 up
+            ip -n far address add 10.250.0.2/24 dev eth0
+            ip -n far link set eth0 up
+            ip -n far route add default via 10.250.0.1 mtu lock 1500
+            iptables -I DOCKER-USER -i far0 -j ACCEPT
+            iptables -I DOCKER-USER -o far0 -j ACCEPT";
+        machine.run(&["sh", "-ec", script]).succeeded();
+        Neighbour(machine)
+    }
+
+    fn sh(&self, script: &str) -> Ran {
+        self.0.run(&["ip", "netns", "exec", "far", "sh", "-ec", script])
+    }
+}
+
+impl Drop for Neighbour<'_> {
+    fn drop(&mut self) {
+        let script = "iptables -D DOCKER-USER -i far0 -j ACCEPT
+            iptables -D DOCKER-USER -o far0 -j ACCEPT
+            ip link del far0
+            ip netns del far";
+        let removed = self.0.run(&["sh", "-ec", script]);
+        assert!(removed.status == 0 || std::thread::panicking(), "{removed:#?}");
+    }
+}
+
+#[test]
+fn docker_guest_on_a_network_of_short_packets_gives_and_takes_much() {
+    let Some(docker) = Docker::shared() else { return };
+    let network = Network::new(docker, "short", &["--opt", "com.docker.network.driver.mtu=1280"]);
+    let web = docker.container();
+    web.detach(&["--network", network.1, WEB]).logged(LISTENS);
+    let address = web.inspect("{{.NetworkSettings.Networks.short.IPAddress}}");
+    let far = Neighbour::new(docker.machine());
+    let ran = far.sh(&format!("curl --silent --max-time 60 http://{address}/big | wc -c"));
+    assert_eq!(ran.succeeded(), (256 << 10).to_string());
+    let script = format!(
+        "head -c 300000 /dev/urandom > /run/sent
+         curl --silent --max-time 60 --data-binary @/run/sent http://{address}/echo | cmp - /run/sent"
+    );
+    far.sh(&script).ended_with(0);
 }
 
 #[test]

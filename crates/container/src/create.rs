@@ -251,7 +251,7 @@ impl Making<'_> {
             oom_score_adj: self.process.oom_score_adj(),
             listener: listener(self.directory)?,
             kept: chronicle.descriptors(),
-            handed_at_start: vec![numbers.network],
+            handed_at_start: numbers.network.to_vec(),
             witness: &chronicle,
         };
         let spec = runu_sandbox::Spec {

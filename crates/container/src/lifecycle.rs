@@ -147,9 +147,9 @@ impl Container {
         let directory = rustix::fs::open(&self.directory, flags, Mode::empty())
             .map_err(|errno| state("open", &self.directory)(errno.into()))?;
         let result = self.run_start_hooks().and_then(|()| {
-            let (wired, frames) = self.wire()?.unzip();
+            let (wired, sockets) = self.wire()?.unzip();
             let note = serde_json::to_vec(&Note { wired }).unwrap_or_default();
-            let handed: Vec<_> = frames.iter().map(AsFd::as_fd).collect();
+            let handed: Vec<_> = sockets.iter().flatten().map(AsFd::as_fd).collect();
             runu_sandbox::start(directory.as_fd(), START, &note, &handed).map_err(|error| {
                 match (error, self.status()) {
                     // Somebody else's start or end came first.
@@ -169,7 +169,7 @@ impl Container {
     }
 
     /// Takes over the interface that its guest is to have, if there is one.
-    fn wire(&self) -> Result<Option<(Wired, OwnedFd)>, ContainerError> {
+    fn wire(&self) -> Result<Option<(Wired, Vec<OwnedFd>)>, ContainerError> {
         let Some(record) = &self.record else { return Ok(None) };
         match (&record.network, self.pid()) {
             (Some(wiring), Some(pid)) => wiring.take(pid, &record.rootfs),

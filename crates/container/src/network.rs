@@ -21,7 +21,7 @@ use std::{
 use oci_spec::runtime::Spec;
 use runu_core::{NetworkCard, WireKind};
 use runu_guest::{Guest, Network, NetworkUse};
-use runu_sandbox::{Interface, Namespace, Taken};
+use runu_sandbox::{Interface, Namespace};
 use serde::{Deserialize, Serialize};
 
 use crate::{Bundle, ContainerError, rootfs::RootFs};
@@ -93,27 +93,36 @@ impl Wiring {
     ///
     /// # Errors
     /// The guest needs one and others are in the namespace, or the kernel refuses.
-    pub(crate) fn take(&self, pid: i32, rootfs: &Path) -> Result<Option<(Wired, OwnedFd)>, ContainerError> {
+    pub(crate) fn take(
+        &self,
+        pid: i32,
+        rootfs: &Path,
+    ) -> Result<Option<(Wired, Vec<OwnedFd>)>, ContainerError> {
         let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
         let namespace = File::open(&path).map_err(|source| ContainerError::Read { path, source })?;
         if self.joined && is_shared(&namespace, pid) {
             return if self.needed { Err(ContainerError::SharedNetwork) } else { Ok(None) };
         }
-        let Some(Taken { interface, frames }) = runu_sandbox::take_over(namespace.as_fd())? else {
+        let names = self.names(rootfs);
+        let Some(taken) = runu_sandbox::take_over(namespace.as_fd(), names.loopback())? else {
             return Ok(None);
         };
-        Ok(Some((self.wired(&interface, &self.names(rootfs)), frames)))
+        let name_server = taken.names.is_some().then(|| stand_in(&taken.interface));
+        let sockets = taken.names.into_iter().flat_map(|names| [names.questions, names.inquiries]);
+        let handed = [taken.frames].into_iter().chain(sockets).collect();
+        Ok(Some((self.wired(&taken.interface, &names, name_server), handed)))
     }
 
-    fn wired(&self, interface: &Interface, names: &Names) -> Wired {
+    /// `name_server` is where the card stands in for one, if it does.
+    fn wired(&self, interface: &Interface, names: &Names, name_server: Option<Ipv4Addr>) -> Wired {
         let mtu = u16::try_from(interface.mtu).unwrap_or(u16::MAX);
         Wired {
-            card: NetworkCard { mac: interface.mac, mtu, wire: WireKind::Packets },
+            card: NetworkCard { mac: interface.mac, mtu, wire: WireKind::Packets, name_server },
             network: Network {
                 address: interface.address,
                 prefix: interface.prefix,
                 gateway: interface.gateway,
-                name_servers: names.servers.clone(),
+                name_servers: names.servers(name_server),
                 host_name: self.host_name.clone(),
                 domain: names.domain.clone(),
             },
@@ -134,6 +143,23 @@ impl Wiring {
     }
 }
 
+/// Where a guest finds a name server for which its card stands in: an address that is nobody's (RFC 5737, TEST-NET-1), so that
+/// nobody is hidden behind it, and that is sent to by way of the gateway, so that the guest tells who that is.
+const STAND_IN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
+
+/// Where the guest behind `interface` finds a name server for which its card stands in. Without a gateway nothing but its own
+/// network is reached: there the highest address is that which engines give away last.
+fn stand_in(interface: &Interface) -> Ipv4Addr {
+    if interface.gateway.is_some() {
+        return STAND_IN;
+    }
+    let hosts = u32::MAX.checked_shr(interface.prefix.into()).unwrap_or(0);
+    // All ones are the broadcast's (RFC 919 §7).
+    let highest = (interface.address.to_bits() | hosts).saturating_sub(1);
+    let taken = highest == interface.address.to_bits();
+    Ipv4Addr::from_bits(highest.saturating_sub(taken.into()))
+}
+
 /// What resolv.conf(5) says, as far as a guest can be told.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Names {
@@ -142,13 +168,24 @@ struct Names {
 }
 
 impl Names {
-    /// Servers with an address of the loopback are those of the host's side, where no guest gets; those with an IPv6 address
-    /// no guest can be told of.
+    /// The first server with a loopback address, where no frame of a guest gets.
+    fn loopback(&self) -> Option<Ipv4Addr> {
+        self.servers.iter().copied().find(Ipv4Addr::is_loopback)
+    }
+
+    /// The servers with `stand_in` for the one on the loopback.
+    fn servers(&self, stand_in: Option<Ipv4Addr>) -> Vec<Ipv4Addr> {
+        let mut stand_in = stand_in.into_iter();
+        let reached = |server: &Ipv4Addr| if server.is_loopback() { stand_in.next() } else { Some(*server) };
+        self.servers.iter().filter_map(reached).collect()
+    }
+
+    /// Servers with an IPv6 address no guest can be told of.
     fn parse(bytes: &[u8]) -> Self {
         let Ok(config) = resolv_conf::Config::parse(bytes) else { return Names::default() };
         let servers = config.nameservers.iter().filter_map(|server| match IpAddr::from(server) {
-            IpAddr::V4(address) if !address.is_loopback() => Some(address),
-            _ => None,
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
         });
         let domain = config.get_last_search_or_domain().next();
         Names { servers: servers.collect(), domain: domain.cloned() }
@@ -178,13 +215,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_that_no_guest_reaches_are_left_out() {
+    fn first_server_on_the_loopback_is_stood_in_for_and_others_are_left_out() {
         let text =
-            b"# made by an engine\nnameserver 127.0.0.11\nnameserver 1.1.1.1\nnameserver fe80::1%eth0\n\
-                     nameserver 10.0.0.2\nsearch example.org other.org\noptions ndots:0\n";
+            b"# made by an engine\nnameserver 1.1.1.1\nnameserver 127.0.0.11\nnameserver fe80::1%eth0\n\
+                     nameserver 127.0.0.53\nnameserver 10.0.0.2\nsearch example.org other.org\noptions ndots:0\n";
         let names = Names::parse(text);
-        assert_eq!(names.servers, [Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(10, 0, 0, 2)]);
+        assert_eq!(names.loopback(), Some(Ipv4Addr::new(127, 0, 0, 11)));
+        let [one, ten] = [Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(10, 0, 0, 2)];
+        assert_eq!(names.servers(Some(STAND_IN)), [one, STAND_IN, ten]);
+        assert_eq!(names.servers(None), [one, ten]);
         assert_eq!(names.domain.as_deref(), Some("example.org"));
+    }
+
+    #[test]
+    fn stand_in_without_a_gateway_is_in_the_guests_network() {
+        let interface = |address, prefix, gateway| Interface {
+            name: "eth0".to_owned(),
+            mac: [2, 0, 0, 0, 0, 1],
+            mtu: 1500,
+            address,
+            prefix,
+            gateway,
+        };
+        let at = |last| Ipv4Addr::new(172, 18, 0, last);
+        assert_eq!(stand_in(&interface(at(2), 16, Some(at(1)))), STAND_IN);
+        assert_eq!(stand_in(&interface(at(2), 16, None)), Ipv4Addr::new(172, 18, 255, 254));
+        assert_eq!(stand_in(&interface(at(2), 29, None)), at(6));
+        assert_eq!(stand_in(&interface(at(6), 29, None)), at(5));
+        for prefix in [0, 31, 32, 99] {
+            stand_in(&interface(Ipv4Addr::BROADCAST, prefix, None));
+            stand_in(&interface(Ipv4Addr::UNSPECIFIED, prefix, None));
+        }
     }
 
     #[test]
@@ -203,8 +264,15 @@ mod tests {
             host_name: Some("h".repeat(253)),
             domain: Some("d".repeat(253)),
         };
-        let wired =
-            Wired { card: NetworkCard { mac: [255; 6], mtu: u16::MAX, wire: WireKind::Packets }, network };
+        let wired = Wired {
+            card: NetworkCard {
+                mac: [255; 6],
+                mtu: u16::MAX,
+                wire: WireKind::Packets,
+                name_server: Some(Ipv4Addr::BROADCAST),
+            },
+            network,
+        };
         assert!(serde_json::to_vec(&wired).unwrap().len() < runu_sandbox::NOTE_MAX);
     }
 }

@@ -49,8 +49,9 @@ pub struct Numbers {
     pub report: RawFd,
     /// The socket of the first shared directory, if the plan has any; the others follow.
     pub share: RawFd,
-    /// The socket for its frames, if the plan has a network card; the greatest of these numbers.
-    pub network: RawFd,
+    /// The socket for its frames, if the plan has a network card, and those to a name server, if that stands in for one
+    /// (`Names` of [`runu_sandbox`]); ascending, and the greatest of these numbers.
+    pub network: [RawFd; 3],
 }
 
 /// What became of a guest.

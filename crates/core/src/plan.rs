@@ -1,5 +1,7 @@
 //! A plan: everything needed to boot a guest, as plain data.
 
+use core::net::Ipv4Addr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Bytes, GuestAddr};
@@ -73,6 +75,10 @@ pub struct NetworkCard {
     /// What its frames go through.
     #[serde(default)]
     pub wire: WireKind,
+    /// Where its guest finds the name server that only processes beside it could reach: the card stands in for it there.
+    /// The guest's process is handed sockets for that.
+    #[serde(default)]
+    pub name_server: Option<Ipv4Addr>,
 }
 
 /// What the frames of a network card go through: what kind of descriptor the guest's process is handed.

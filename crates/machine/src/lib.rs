@@ -19,6 +19,6 @@ mod virtio;
 pub use devices::{Console, Nanos, Pc, PortSize, Power, WallClock};
 pub use memory::{GuestMemory, MemoryError, OutOfRam, Region};
 pub use virtio::{
-    Cards, Channel, ChannelError, Disk, Entropy, FRAME_MAX, HEADER_LEN, Keyboard, Mac, Medium, MediumError,
-    Net, NineP, Rng, SECTOR, Terminal, Wire, WireError,
+    Cards, Channel, ChannelError, Disk, Entropy, FRAME_MAX, HEADER_LEN, Inquiry, Keyboard, Mac, Medium,
+    MediumError, NameServer, Narrow, Net, NineP, Relay, Rng, SECTOR, Terminal, Wire, WireError,
 };

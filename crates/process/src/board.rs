@@ -2,17 +2,18 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use runu_core::{GuestAddr, NetworkCard, Plan};
+use runu_core::{GuestAddr, NetworkCard, Place, Plan};
 use runu_deprivilege::bus::Bus;
 use runu_machine::{
-    Cards, Channel, ChannelError, Console, Disk, GuestMemory, Mac, Nanos, Net, NineP, Pc, PortSize, Power,
-    WallClock,
+    Cards, Channel, ChannelError, Console, Disk, GuestMemory, Mac, Nanos, Narrow, Net, NineP, Pc, PortSize,
+    Power, Relay, WallClock, Wire,
 };
 
 use crate::{
     descriptor,
     disk::DiskFile,
     host::{self, Watch},
+    names::{self, Awaited, Sockets},
     wire::Plug,
 };
 
@@ -147,6 +148,8 @@ pub(crate) struct Board {
     network: Option<i32>,
     /// A frame of the guest's waits until there is room for it outside.
     blocked: Rc<Cell<bool>>,
+    /// The name server for which the network card stands in, if there is one.
+    names: Option<Awaited>,
     shared: Vec<Shared>,
     input: StandardInput,
     /// What the guest asked of the power switch.
@@ -175,8 +178,9 @@ impl Board {
             .take(plan.shares.len())
             .map(|number| Shared { number, full: Rc::default() })
             .collect();
-        let cards =
-            cards(plan, &blocked, &shared).ok_or("the plan has more devices than a machine has slots")?;
+        let names = plan.network.and_then(|card| card.name_server).map(|_| Awaited::default());
+        let cards = cards(plan, &blocked, names.as_ref(), &shared)
+            .ok_or("the plan has more devices than a machine has slots")?;
         let network = plan.network.map(|_| descriptor::NETWORK);
         Ok(Board {
             memory,
@@ -184,6 +188,7 @@ impl Board {
             looked: (network.is_some() || !shared.is_empty()).then_some(0),
             network,
             blocked,
+            names,
             shared,
             pc: Pc::new(console, WallClock { unix_ns_at_zero }),
             input: StandardInput { ended: false, looked: 0 },
@@ -198,10 +203,18 @@ impl Board {
 
 /// The cards of the plan in their slots, the network card first: kernels look no further than the first card that they
 /// have no driver for. `blocked` will tell whether a frame waits for room on the wire.
-fn cards(plan: &Plan, blocked: &Rc<Cell<bool>>, shared: &[Shared]) -> Option<Cards> {
+fn cards(plan: &Plan, blocked: &Rc<Cell<bool>>, names: Option<&Awaited>, shared: &[Shared]) -> Option<Cards> {
     let mut cards = Cards::new(plan.boot);
-    if let Some(NetworkCard { mac, mtu, wire }) = plan.network {
-        Net::new(Plug::new(wire, Rc::clone(blocked)), Mac(mac), mtu).plug(&mut cards)?;
+    if let Some(card) = plan.network {
+        let wire = Plug::new(card.wire, Rc::clone(blocked));
+        match card.name_server.zip(names) {
+            None => plug(wire, card, &mut cards)?,
+            Some((address, awaited)) => {
+                let mtu = card.mtu.min(USUAL_MTU);
+                let relay = Relay::new(wire, Sockets(awaited.clone()), address, mtu);
+                plug(relay, card, &mut cards)?
+            }
+        };
     }
     for (index, disk) in plan.disks.iter().enumerate() {
         let file = DiskFile(descriptor::disk(index)?);
@@ -211,6 +224,18 @@ fn cards(plan: &Plan, blocked: &Rc<Cell<bool>>, shared: &[Shared]) -> Option<Car
         NineP::new(ShareSocket { number: *number, full: Rc::clone(full) }, &share.tag).plug(&mut cards)?;
     }
     Some(cards)
+}
+
+/// The longest packet of an Ethernet, in bytes, and so of every driver that is not told otherwise.
+const USUAL_MTU: u16 = 1500;
+
+/// Plugs the network card in. What a wire does not need costs its frames nothing.
+fn plug<W: Wire + 'static>(wire: W, card: NetworkCard, cards: &mut Cards) -> Option<Place> {
+    let NetworkCard { mac, mtu, .. } = card;
+    match mtu < USUAL_MTU {
+        true => Net::new(Narrow::new(wire, mtu), Mac(mac), mtu).plug(cards),
+        false => Net::new(wire, Mac(mac), mtu).plug(cards),
+    }
 }
 
 impl Board {
@@ -236,6 +261,11 @@ impl Board {
         let listens = !self.input.ended && self.pc.input_room() > 0;
         let typed = listens.then_some(STDIN);
         let mut watches = vec![Watch::new(typed, false), Watch::new(self.network, self.blocked.get())];
+        if let Some(names) = &self.names {
+            // Where nothing is awaited nobody looks, so what comes too late must not wake anybody.
+            let awaits = names.answers.get();
+            watches.extend(names::NUMBERS.map(|number| Watch::new(awaits.then_some(number), false)));
+        }
         watches.extend(self.shared.iter().map(|shared| Watch::new(Some(shared.number), shared.full.get())));
         host::sleep_until(self.deadline(), &mut watches);
         let mut ready = watches.iter().map(Watch::is_ready);
@@ -249,8 +279,12 @@ impl Board {
 
     /// The guest has used devices, for which it stands still anyway.
     pub(crate) fn after_use(&mut self) {
-        if self.looked.is_some() {
-            self.look_if_time(host::now());
+        if self.looked.is_none() {
+            return;
+        }
+        match &self.names {
+            Some(names) if names.ready.get() => self.look_outside(host::now()),
+            _ => self.look_if_time(host::now()),
         }
     }
 

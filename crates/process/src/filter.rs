@@ -6,12 +6,13 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use runu_core::{Disk, WireKind};
+use runu_core::{Disk, NetworkCard, WireKind};
 use runu_sandbox::seccomp::{ArgCheck, Rule};
 
 use crate::{
     descriptor,
     host::{POLLED, RECEIVED_MAX, Timer},
+    names,
 };
 
 const READ_WRITE: u32 = (libc::PROT_READ | libc::PROT_WRITE) as u32;
@@ -22,8 +23,8 @@ const SHARED_FIXED: u32 = (libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESE
 /// What the guest has besides what every guest has.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Devices<'a> {
-    /// What the frames of its network card go through, if it has one.
-    pub(crate) network: Option<WireKind>,
+    /// Its network card, if it has one.
+    pub(crate) network: Option<NetworkCard>,
     /// Its disks.
     pub(crate) disks: &'a [Disk],
     /// How many directories it shares.
@@ -71,18 +72,35 @@ pub(crate) fn with_rules<R>(
     let send = Rule { call: libc::SYS_sendto, args: &no_addresses, reason: sending };
     let read = Rule { call: libc::SYS_read, args: &frames, reason: taking };
     let write = Rule { call: libc::SYS_write, args: &frames, reason: sending };
-    let of_wire = match devices.network {
+    let of_wire = match devices.network.map(|card| card.wire) {
         None => Vec::new(),
         Some(WireKind::Packets) => vec![receive_many, send],
         Some(WireKind::Tap) => vec![read, write],
         Some(WireKind::Stream) => vec![receive, send],
     };
+    let [_, at_once, nobody, nowhere] = no_addresses;
+    let has_names = devices.network.is_some_and(|card| card.name_server.is_some());
+    let questions = [ArgCheck::eq32(0, descriptor::NAMES.cast_unsigned()), at_once, nobody, nowhere];
+    // Whom these are from and go to stands in memory; from where the socket is nobody is reached but that name server.
+    let inquiries = [
+        ArgCheck::eq32(0, descriptor::INQUIRIES.cast_unsigned()),
+        ArgCheck::eq32(2, libc::MSG_DONTWAIT.cast_unsigned()),
+    ];
+    let of_names = match has_names {
+        false => Vec::new(),
+        true => vec![
+            Rule { call: libc::SYS_recvfrom, args: &questions, reason: "answers of the name server" },
+            Rule { call: libc::SYS_sendto, args: &questions, reason: "questions to the name server" },
+            Rule { call: libc::SYS_recvmsg, args: &inquiries, reason: "what it asks of others" },
+            Rule { call: libc::SYS_sendmsg, args: &inquiries, reason: "what others answer it" },
+        ],
+    };
     // Those that there are not are closed.
     let share = ArgCheck::masked32(0, !(SHARES_MAX - 1), descriptor::SHARE.cast_unsigned());
-    let [_, at_once, nobody, nowhere] = no_addresses;
     let shared = [share, at_once, nobody, nowhere];
-    // Those two, and a socket for each shared directory.
-    let all = [ArgCheck::eq64(1, POLLED + devices.shares as u64)];
+    // Those two, those of a name server, and a socket for each shared directory.
+    let others = devices.shares + if has_names { names::NUMBERS.len() } else { 0 };
+    let all = [ArgCheck::eq64(1, POLLED + others as u64)];
     let of_shares = match devices.shares {
         0 => Vec::new(),
         _ => vec![
@@ -115,6 +133,7 @@ pub(crate) fn with_rules<R>(
         Rule { call: libc::SYS_exit_group, args: &[], reason: "the end" },
     ];
     rules.extend(of_wire);
+    rules.extend(of_names);
     rules.extend(of_shares);
     let numbers = (0..).map_while(descriptor::disk).map(|number| [ArgCheck::eq32(0, number.cast_unsigned())]);
     let files: Vec<_> = devices.disks.iter().zip(numbers).collect();

@@ -5,7 +5,8 @@
 use std::{
     arch::asm,
     io::{self, Error},
-    mem::MaybeUninit,
+    mem::{self, MaybeUninit},
+    net::{Ipv4Addr, SocketAddrV4},
     ops::Range,
     os::fd::{AsRawFd, BorrowedFd},
     ptr,
@@ -329,7 +330,7 @@ pub(crate) fn sleep_until(deadline: Option<u64>, watches: &mut [Watch]) {
     }
 }
 
-/// How many descriptors are polled at once, besides those of shared directories.
+/// How many descriptors are polled at once, besides those of a name server and of shared directories.
 pub(crate) const POLLED: u64 = 2;
 
 /// Whether reading from a descriptor would not block.
@@ -410,6 +411,67 @@ pub(crate) fn send(fd: i32, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: the slice is readable, and no address is given.
     let sent = unsafe { libc::sendto(fd, start, len, libc::MSG_DONTWAIT, ptr::null(), 0) };
     usize::try_from(sent).map_err(|_| Error::last_os_error())
+}
+
+/// Takes a datagram that has arrived at a UDP socket that tells to whom (`IP_PKTINFO`, ip(7)); its length, as far as there is
+/// room for it, where it is from, and to which address it was sent.
+pub(crate) fn receive_from(fd: i32, into: &mut [u8]) -> io::Result<(usize, SocketAddrV4, Ipv4Addr)> {
+    let mut part = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    // SAFETY: plain structures, valid when zeroed.
+    let (mut from, mut told): (libc::sockaddr_in, PacketInfo) = unsafe { mem::zeroed() };
+    let mut message = datagram(&mut part, &mut from, &mut told);
+    // SAFETY: all that the message refers to lives here, is writable and as long as it says.
+    let len = unsafe { libc::recvmsg(fd, &raw mut message, libc::MSG_DONTWAIT) };
+    let len = usize::try_from(len).map_err(|_| Error::last_os_error())?;
+    let address = |address: libc::in_addr| Ipv4Addr::from(address.s_addr.to_ne_bytes());
+    let from = SocketAddrV4::new(address(from.sin_addr), u16::from_be(from.sin_port));
+    Ok((len, from, address(told.info.ipi_addr)))
+}
+
+/// Sends a datagram over a UDP socket as if it came from `sender`, which the socket must be allowed to (`IP_TRANSPARENT`,
+/// ip(7)).
+pub(crate) fn send_as(fd: i32, bytes: &[u8], to: SocketAddrV4, sender: Ipv4Addr) -> io::Result<()> {
+    let address = |address: Ipv4Addr| libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) };
+    // The kernel does not write to it (sendmsg(2)).
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let mut to = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: to.port().to_be(),
+        sin_addr: address(*to.ip()),
+        sin_zero: [0; 8],
+    };
+    // SAFETY: a plain structure, valid when zeroed.
+    let mut told: PacketInfo = unsafe { mem::zeroed() };
+    told.header.cmsg_len = PACKET_INFO_LEN;
+    told.header.cmsg_level = libc::IPPROTO_IP;
+    told.header.cmsg_type = libc::IP_PKTINFO;
+    told.info.ipi_spec_dst = address(sender);
+    let message = datagram(&mut part, &mut to, &mut told);
+    // SAFETY: all that the message refers to lives here and is as long as it says.
+    let sent = unsafe { libc::sendmsg(fd, &raw const message, libc::MSG_DONTWAIT) };
+    usize::try_from(sent).map(drop).map_err(|_| Error::last_os_error())
+}
+
+/// What is told of a datagram beside it: one control message (cmsg(3)).
+#[repr(C)]
+struct PacketInfo {
+    header: libc::cmsghdr,
+    info: libc::in_pktinfo,
+}
+
+/// Its length without what may follow to align the next.
+const PACKET_INFO_LEN: usize = mem::offset_of!(PacketInfo, info) + size_of::<libc::in_pktinfo>();
+
+/// A message of one part, with the address of its other end and what is told of it.
+fn datagram(part: &mut libc::iovec, address: &mut libc::sockaddr_in, told: &mut PacketInfo) -> libc::msghdr {
+    // SAFETY: a plain structure, valid when zeroed.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    (message.msg_iov, message.msg_iovlen) = (part, 1);
+    message.msg_name = ptr::from_mut(address).cast();
+    message.msg_namelen = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    message.msg_control = ptr::from_mut(told).cast();
+    message.msg_controllen = size_of::<PacketInfo>();
+    message
 }
 
 /// Reads from a file once, at an offset.

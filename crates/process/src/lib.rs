@@ -18,6 +18,7 @@ mod filter;
 mod host;
 mod layout;
 mod monitor;
+mod names;
 mod shadow;
 mod signal;
 mod tsc;
@@ -66,8 +67,13 @@ pub mod descriptor {
     /// How many shared directories there are at most.
     pub const SHARES_MAX: u8 = 8;
     /// A socket through which the guest's frames go, if the plan has a network card. It is handed over at the start, so it
-    /// comes last.
+    /// and what belongs to it come last.
     pub const NETWORK: i32 = 24;
+    /// A UDP socket that is connected to the name server for which the network card stands in, if the plan names one.
+    pub const NAMES: i32 = 25;
+    /// A UDP socket that takes what this server asks of others and tells whom (`IP_PKTINFO`), and may answer in their place
+    /// (`IP_TRANSPARENT`, ip(7)).
+    pub const INQUIRIES: i32 = 26;
     /// Length of a report at most, in bytes: less than a pipe holds (pipe(7)), so that writing it never blocks.
     pub const REPORT_MAX: usize = 32 << 10;
 
@@ -134,8 +140,7 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     host::map_private(CODE, true).map_err(step("map memory for translated code"))?;
     let timer = Timer::new().map_err(step("create a timer"))?;
     host::handle_signals(entry::signal_handler()).map_err(step("handle signals"))?;
-    let outside: Vec<i32> =
-        plan.network.map(|_| descriptor::NETWORK).into_iter().chain(share_numbers).collect();
+    let outside: Vec<i32> = network_numbers(&plan).chain(share_numbers).collect();
     for number in &outside {
         host::never_block(*number).map_err(step("listen to what comes from outside"))?;
     }
@@ -144,7 +149,7 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     }
     host::load_data_segments();
     let memory_fd = memory.file().as_raw_fd();
-    let devices = Devices { network: plan.network.map(|card| card.wire), disks: &plan.disks, shares };
+    let devices = Devices { network: plan.network, disks: &plan.disks, shares };
     let filter =
         filter::with_rules(memory.file(), descriptor::REPORT, timer, devices, seccomp::Filter::compile)
             .map_err(|error| error.to_string())?;
@@ -163,6 +168,12 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
     phases.entered = host::now();
     monitor.phases = phases;
     monitor.enter()
+}
+
+/// What the network card of the plan uses, if there is one.
+fn network_numbers(plan: &Plan) -> impl Iterator<Item = i32> {
+    let names = plan.network.and_then(|card| card.name_server).map(|_| names::NUMBERS);
+    plan.network.map(|_| descriptor::NETWORK).into_iter().chain(names.into_iter().flatten())
 }
 
 fn read_plan() -> Result<Plan, String> {

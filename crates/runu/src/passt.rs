@@ -180,7 +180,7 @@ impl Passt {
             host_name: None,
             domain: None,
         };
-        let card = NetworkCard { mac: MAC, mtu: MTU, wire: WireKind::Stream };
+        let card = NetworkCard { mac: MAC, mtu: MTU, wire: WireKind::Stream, name_server: None };
         Ok((Passt(()), Connection { card, network, stream }))
     }
 }

@@ -57,7 +57,7 @@ pub use error::SandboxError;
 pub use lockdown::{LockdownError, guest_lockdown};
 pub use memory_file::memory_file;
 pub use namespaces::{Namespace, Namespaces, TimeNamespace, UserNamespace};
-pub use network::{Interface, NetworkError, Taken, take_over};
+pub use network::{Interface, Names, NetworkError, Taken, take_over};
 pub use process::{Replacement, exists_since, is_signal, replace, signal, started_at, wait_for_end};
 pub use run::run;
 pub use spec::{CgroupSpec, Ended, Holding, How, Limits, Parameter, Spec, Times, UserMaps, Witness};

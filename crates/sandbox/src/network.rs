@@ -1,12 +1,13 @@
 //! Taking over a network interface: what the engine gave to a namespace becomes the guest's.
 //!
 //! ```text
-//! engine ── veth, address, routes ──► namespace ── take_over() ──► Taken { what it was; a socket for its frames }
+//! engine ── veth, address, routes ──► namespace ── take_over() ──► Taken { what it was; sockets }
 //! ```
 //!
 //! From then on the namespace's own kernel has no address there, so it answers nobody: what arrives is for the guest, whose
 //! card has the interface's hardware address.
 
+mod names;
 mod packets;
 mod routes;
 
@@ -20,6 +21,7 @@ use runu_core::{Blame, Blamed};
 use serde::{Deserialize, Serialize};
 
 use crate::sys;
+pub use names::Names;
 use routes::Routes;
 
 /// What an interface was before it was taken over.
@@ -46,6 +48,8 @@ pub struct Taken {
     pub interface: Interface,
     /// A packet socket (packet(7)): whole Ethernet frames, one a datagram.
     pub frames: OwnedFd,
+    /// Sockets to the name server that was asked for; none if there can be none, as where the loopback is down.
+    pub names: Option<Names>,
 }
 
 /// Why an interface could not be taken over.
@@ -79,19 +83,29 @@ impl Blamed for NetworkError {
 }
 
 /// Takes over the interface of a network namespace that leads out of it: the one with the default route, else the first that
-/// is up and has an IPv4 address. `None` where there is no such interface.
+/// is up and has an IPv4 address. `None` where there is no such interface. `name_server` is one that listens on a loopback
+/// address there.
 ///
 /// # Errors
 /// We may not enter the namespace or change it.
-pub fn take_over(namespace: BorrowedFd<'_>) -> Result<Option<Taken>, NetworkError> {
+pub fn take_over(
+    namespace: BorrowedFd<'_>,
+    name_server: Option<Ipv4Addr>,
+) -> Result<Option<Taken>, NetworkError> {
     // Sockets belong to the namespace in which they were made, wherever they are used.
-    let (mut routes, frames) = within(namespace, || Ok((Routes::open()?, packets::open()?)))?;
+    let (mut routes, frames, names) = within(namespace, || {
+        Ok((Routes::open()?, packets::open()?, name_server.and_then(|server| names::open(server).ok())))
+    })?;
     let Some((index, interface)) = routes.way_out()? else { return Ok(None) };
     let packets = |source| NetworkError::Packets { interface: interface.name.clone(), source };
     // First the guest's ear, then the kernel's silence: what arrives in between is heard twice, not never.
     packets::bind(frames.as_fd(), index).map_err(packets)?;
     routes.clear_addresses(index)?;
-    Ok(Some(Taken { interface, frames }))
+    if names.is_some() {
+        // A kernel without such rules leaves the server with the names that it knows itself.
+        let _ = names::lead_back(&mut routes);
+    }
+    Ok(Some(Taken { interface, frames, names }))
 }
 
 /// Does something in another network namespace, in a thread of its own that ends there: an ordinary user, root of a user

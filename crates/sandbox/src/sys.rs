@@ -313,17 +313,39 @@ pub(crate) fn set_packet_option(socket: BorrowedFd<'_>, option: PacketOption) ->
         PacketOption::Headers => libc::PACKET_VNET_HDR,
         PacketOption::IgnoreOutgoing => PACKET_IGNORE_OUTGOING,
     };
-    /// Bytes of an `int`.
-    const LEN: libc::socklen_t = 4;
-    let on: c_int = 1;
-    // SAFETY: the value is as long as we say and outlives the call.
-    let set =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, name, (&raw const on).cast(), LEN) };
-    check(i64::from(set)).map(drop)
+    switch_on(socket, libc::SOL_PACKET, name)
 }
 
 /// linux/if_packet.h.
 const PACKET_IGNORE_OUTGOING: c_int = 23;
+
+/// Options of IPv4 sockets that are switched on (ip(7)).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum IpOption {
+    /// `IP_PKTINFO`: beside each datagram is told to which address it was sent.
+    PacketInfo,
+    /// `IP_TRANSPARENT`: what is sent may come from any address.
+    Transparent,
+}
+
+/// Switches an option of an IPv4 socket on.
+pub(crate) fn set_ip_option(socket: BorrowedFd<'_>, option: IpOption) -> Result<(), Errno> {
+    let name = match option {
+        IpOption::PacketInfo => libc::IP_PKTINFO,
+        IpOption::Transparent => libc::IP_TRANSPARENT,
+    };
+    switch_on(socket, libc::IPPROTO_IP, name)
+}
+
+/// Switches an option on whose value is an `int`.
+fn switch_on(socket: BorrowedFd<'_>, level: c_int, name: c_int) -> Result<(), Errno> {
+    /// Bytes of an `int`.
+    const LEN: libc::socklen_t = 4;
+    let on: c_int = 1;
+    // SAFETY: the value is as long as we say and outlives the call.
+    let set = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const on).cast(), LEN) };
+    check(i64::from(set)).map(drop)
+}
 
 /// Frames of every protocol (linux/if_ether.h).
 const ETH_P_ALL: u16 = 3;

@@ -34,7 +34,7 @@ pub use console::{Keyboard, Terminal};
 pub(crate) use dma::Dma;
 pub(crate) use function::Function;
 pub(crate) use mmio::Mmio;
-pub use net::{FRAME_MAX, HEADER_LEN, Mac, Net, Wire, WireError};
+pub use net::{FRAME_MAX, HEADER_LEN, Inquiry, Mac, NameServer, Narrow, Net, Relay, Wire, WireError};
 pub use ninep::{Channel, ChannelError, NineP};
 pub(crate) use pci::Pci;
 use ring::Ring;

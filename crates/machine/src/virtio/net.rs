@@ -6,11 +6,25 @@
 //! net/outgoing.rs  frames on their way to the wire
 //! net/offload.rs   what the other end of the wire leaves to the card: checksums, segments
 //! ```
+//!
+//! Two wires stand before another one, where it takes that:
+//!
+//! ```text
+//! net/narrow.rs    TCP is told of segments that fit into packets shorter than usual
+//! net/relay.rs     a name server is found on it that frames do not reach (with datagram.rs, message.rs,
+//!                  arp.rs and refusal.rs)
+//! ```
 
+mod arp;
+mod datagram;
 mod header;
 mod incoming;
+mod message;
+mod narrow;
 mod offload;
 mod outgoing;
+mod refusal;
+mod relay;
 
 use std::{
     fmt,
@@ -30,7 +44,9 @@ use virtio_queue::Reader;
 use super::{Broken, Device, Kind, Ring};
 use header::{Checksum, Header, Segments};
 use incoming::Incoming;
+pub use narrow::Narrow;
 use outgoing::Outgoing;
+pub use relay::{Inquiry, NameServer, Relay};
 
 /// Queues (§5.1.2).
 const RECEIVE: usize = 0;

@@ -24,7 +24,7 @@ pub(crate) fn launch() -> Launch<'static> {
             initrd: descriptor::INITRD,
             report: descriptor::REPORT,
             share: descriptor::SHARE,
-            network: descriptor::NETWORK,
+            network: [descriptor::NETWORK, descriptor::NAMES, descriptor::INQUIRIES],
         },
         files: FILES,
         report_max: descriptor::REPORT_MAX,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io, net::IpAddr};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
@@ -126,7 +126,7 @@ impl Routes {
     pub(super) fn clear_addresses(&mut self, index: u32) -> Result<(), NetworkError> {
         let all = self.addresses(AddressFamily::Unspec)?;
         for address in all.into_iter().filter(|address| address.header.index == index) {
-            match self.change(RouteNetlinkMessage::DelAddress(address)) {
+            match self.change(RouteNetlinkMessage::DelAddress(address), 0) {
                 // Secondary addresses go with the first.
                 Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {}
                 done => {
@@ -146,8 +146,13 @@ impl Routes {
             .map_err(|source| NetworkError::Routes { action, source })
     }
 
-    fn change(&mut self, request: RouteNetlinkMessage) -> io::Result<()> {
-        self.ask(request, NLM_F_REQUEST | NLM_F_ACK).map(drop)
+    /// Adds what was not there.
+    pub(super) fn add(&mut self, new: RouteNetlinkMessage, action: &'static str) -> Result<(), NetworkError> {
+        self.change(new, NLM_F_CREATE).map_err(|source| NetworkError::Routes { action, source })
+    }
+
+    fn change(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.ask(request, NLM_F_REQUEST | NLM_F_ACK | flags).map(drop)
     }
 
     /// Sends a request and collects what comes until the kernel says that it is all.

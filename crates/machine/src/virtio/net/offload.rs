@@ -21,11 +21,11 @@ const TAGS_MAX: usize = 2;
 
 /// Protocols (IANA protocol numbers).
 pub(super) const TCP: u8 = 6;
-const UDP: u8 = 17;
+pub(super) const UDP: u8 = 17;
 
 /// Where the checksum is in headers of TCP (RFC 9293 §3.1) and UDP (RFC 768), and UDP's header's length.
-const TCP_CHECKSUM: u16 = 16;
-const UDP_CHECKSUM: u16 = 6;
+pub(super) const TCP_CHECKSUM: u16 = 16;
+pub(super) const UDP_CHECKSUM: u16 = 6;
 const UDP_HEADER: usize = 8;
 
 /// Flags of TCP (RFC 9293 §3.1): what only the last and what only the first segment keeps.
@@ -62,7 +62,7 @@ pub(super) fn finish(frame: &mut [u8], start: u16, offset: u16) -> Option<()> {
     put(part, at, &checksum.to_be_bytes())
 }
 
-fn put(bytes: &mut [u8], at: usize, value: &[u8]) -> Option<()> {
+pub(super) fn put(bytes: &mut [u8], at: usize, value: &[u8]) -> Option<()> {
     bytes.get_mut(at..at.checked_add(value.len())?)?.copy_from_slice(value);
     Some(())
 }
@@ -215,6 +215,27 @@ pub(super) fn pseudo_sum(packet: &[u8], is_ipv4: bool, segment: usize, protocol:
     let addresses = if is_ipv4 { 12..20 } else { 8..40 };
     let len = packet.len().checked_sub(segment)?;
     Some(sum(packet.get(addresses)?) + u64::from(protocol) + len as u64)
+}
+
+/// Whether the checksums of a packet are right, whose segment begins `segment` bytes behind its start; that of the segment may
+/// be left to others.
+pub(super) fn is_right(
+    packet: &[u8],
+    is_ipv4: bool,
+    segment: usize,
+    protocol: u8,
+    checksum: Checksum,
+) -> bool {
+    let is_all_ones = |sum| fold(sum) == 0xffff;
+    let header = packet.get(..segment).map(sum);
+    if is_ipv4 && !header.is_some_and(is_all_ones) {
+        return false;
+    }
+    if checksum != Checksum::AsItIs {
+        return true;
+    }
+    let pseudo = pseudo_sum(packet, is_ipv4, segment, protocol);
+    pseudo.zip(packet.get(segment..)).is_some_and(|(pseudo, bytes)| is_all_ones(pseudo + sum(bytes)))
 }
 
 /// Puts that where the checksum of TCP or UDP is to be.

@@ -291,17 +291,8 @@ fn is_numbered(run: Run, waiting: &[u8], next: &[u8], packet: usize) -> bool {
 /// Whether the checksums of a frame are right; that of a segment may be left to others.
 fn is_right(segment: Segment, frame: &[u8]) -> bool {
     let Segment { packet, is_ipv4, tcp, checksum, .. } = segment;
-    let is_all_ones = |sum| offload::fold(sum) == 0xffff;
-    if is_ipv4 && !frame.get(packet..tcp).is_some_and(|header| is_all_ones(offload::sum(header))) {
-        return false;
-    }
-    if checksum != Checksum::AsItIs {
-        return true;
-    }
-    let pseudo = frame
-        .get(packet..)
-        .and_then(|packet_bytes| offload::pseudo_sum(packet_bytes, is_ipv4, tcp - packet, offload::TCP));
-    pseudo.zip(frame.get(tcp..)).is_some_and(|(pseudo, bytes)| is_all_ones(pseudo + offload::sum(bytes)))
+    let packet_bytes = frame.get(packet..).unwrap_or_default();
+    offload::is_right(packet_bytes, is_ipv4, tcp - packet, offload::TCP, checksum)
 }
 
 #[cfg(test)]
