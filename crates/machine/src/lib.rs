@@ -16,7 +16,7 @@ mod memory;
 mod pci;
 mod virtio;
 
-pub use devices::{Console, Nanos, Pc, PortSize, Power, WallClock};
+pub use devices::{APIC_TIMER_KHZ, Console, Nanos, Pc, PortSize, Power, WallClock};
 pub use memory::{GuestMemory, MemoryError, OutOfRam, Region};
 pub use virtio::{
     Cards, Channel, ChannelError, Disk, Entropy, FRAME_MAX, HEADER_LEN, Keyboard, Mac, Medium, MediumError,
