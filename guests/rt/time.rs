@@ -194,7 +194,7 @@ pub fn while_ticking<E>(least: u64, mut work: impl FnMut() -> Result<(), E>) -> 
 
 /// Repeats `done` until it says yes; gives up after a second (or four, of a processor whose frequency is
 /// unknown).
-fn within_a_second(mut done: impl FnMut() -> bool) -> bool {
+pub fn within_a_second(mut done: impl FnMut() -> bool) -> bool {
     const CYCLES: u64 = 4_000_000_000;
     let start = cpu::rdtsc();
     loop {

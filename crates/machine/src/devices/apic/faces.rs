@@ -6,13 +6,13 @@ use runu_core::GuestAddr;
 
 use super::{
     Apic, Mode,
-    registers::{ENTRIES, Entry, Register, VECTOR, base, command, error, local, spurious},
+    registers::{Entry, Register, VECTOR, base, command, error, local, spurious},
     timer,
 };
 use crate::devices::Nanos;
 
 /// A version of the integrated APICs, and the number of the last local vector (the manual, §11.4.8).
-const VERSION: u32 = 0x14 | (ENTRIES as u32 - 1) << 16;
+const VERSION: u32 = 0x14 | (Entry::Error as u32) << 16;
 
 /// IA32_APIC_BASE.
 const MSR_BASE: u32 = 0x1b;

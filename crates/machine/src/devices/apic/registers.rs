@@ -27,7 +27,6 @@ pub(super) enum Register {
 
 /// An entry of the local vector table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
 pub(super) enum Entry {
     Timer,
     Thermal,
