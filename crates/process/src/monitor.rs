@@ -202,7 +202,9 @@ impl Monitor {
         if self.context.cpu.pending != 0 && self.context.cpu.interrupts != 0 {
             let vector = self.board.pc.acknowledge();
             self.counters.interrupts += 1;
-            self.context.cpu.pending = pending(&mut self.board);
+            // A timer that goes on has a deadline again, and the guest need use no device before it: an 8259 can end
+            // interrupts by itself.
+            self.look_at_devices();
             let context = &mut *self.context;
             exception::interrupt(&mut context.cpu, &mut context.regs, &mut self.board, vector)
                 .map_err(|why| self.undelivered(why))?;
