@@ -1,8 +1,9 @@
 //! What a guest sees of a machine: its memory, the state it is entered in, the devices of a PC.
 //!
 //! This crate knows no VM, no container, no signal and no clock. A monitor makes [`GuestMemory`], lets [`boot::load`]
-//! put a kernel into it and say how to enter, and hands every access of the guest to a port, a device in memory or the local APIC
-//! to [`Pc`] together with the time. Whatever a guest does to either is bounded and free of panics: both face hostile code.
+//! put a kernel into it and say how to enter, and hands every access of the guest to a port, a device in memory or the
+//! local APIC to [`Pc`] together with the time. Whatever a guest does to either is bounded and free of panics: both face
+//! hostile code.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
