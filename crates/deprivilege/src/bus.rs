@@ -31,6 +31,9 @@ pub trait Bus {
     /// Writes one. False where there is none to write or it does not take the value: #GP, and nothing has changed.
     fn apic_out(&mut self, msr: u32, value: u64) -> bool;
 
+    /// Whether there is a local APIC: it can be switched off by IA32_APIC_BASE.
+    fn has_apic(&mut self) -> bool;
+
     /// Reads the priority of the task, 0 to 15: CR8.
     fn priority_class(&mut self) -> u8;
 

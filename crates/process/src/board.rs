@@ -356,6 +356,10 @@ impl Bus for Board {
         self.pc.write_msr(msr, value, Nanos(host::now()))
     }
 
+    fn has_apic(&mut self) -> bool {
+        self.pc.has_apic()
+    }
+
     fn priority_class(&mut self) -> u8 {
         self.pc.priority_class()
     }

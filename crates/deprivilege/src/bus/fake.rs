@@ -109,6 +109,10 @@ impl Bus for Fake {
         exists
     }
 
+    fn has_apic(&mut self) -> bool {
+        self.apic_base & 1 << 11 != 0
+    }
+
     fn priority_class(&mut self) -> u8 {
         self.priority_class
     }

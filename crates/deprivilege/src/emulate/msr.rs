@@ -30,9 +30,8 @@ mod number {
     pub(super) const TSC_AUX: u32 = 0xc000_0103;
 }
 
-/// IA32_APIC_BASE (Intel SDM vol. 3 §11.4.4): where the registers are, and whether they are there.
+/// IA32_APIC_BASE (Intel SDM vol. 3 §11.4.4): where the registers are.
 const APIC_ADDRESS: u64 = (1 << PHYSICAL_ADDRESS_BITS) - 0x1000;
-const APIC_ENABLED: u64 = 1 << 11;
 
 /// Hardware numbers of the registers that these instructions use.
 const RAX: usize = 0;
@@ -117,13 +116,10 @@ impl Step<'_> {
         Ok(Effect::Next)
     }
 
-    fn apic_base(&mut self) -> u64 {
-        self.bus.apic_in(number::APIC_BASE).unwrap_or(0)
-    }
-
     /// Intel SDM vol. 3 §11.4.4. The address can be written, and memory would have to give way to it.
     fn write_apic_base(&mut self, value: u64) -> Result<Effect, Trap> {
-        if (value ^ self.apic_base()) & APIC_ADDRESS != 0 {
+        let before = self.bus.apic_in(number::APIC_BASE).unwrap_or(0);
+        if (value ^ before) & APIC_ADDRESS != 0 {
             return Err(self.unsupported("moving the local APIC's registers (IA32_APIC_BASE)"));
         }
         if self.bus.apic_out(number::APIC_BASE, value) { Ok(Effect::Next) } else { Err(general_protection()) }
@@ -175,7 +171,7 @@ impl Step<'_> {
 
     pub(super) fn cpuid(&mut self, host: &Host) -> Result<Effect, Trap> {
         let leaf = self.register(Register::EAX)? & 0xffff_ffff;
-        let apic = self.apic_base() & APIC_ENABLED != 0;
+        let apic = self.bus.has_apic();
         let [eax, ebx, ecx, edx] = cpuid::cpuid(leaf as u32, self.ecx(), self.cpu, apic, host);
         self.set_gpr(RAX, eax.into());
         self.set_gpr(RBX, ebx.into());

@@ -129,6 +129,11 @@ impl Apic {
         low_byte(self.spurious)
     }
 
+    /// Whether it is not switched off.
+    pub(super) fn is_on(&self) -> bool {
+        self.mode != Mode::Disabled
+    }
+
     /// CR8: bits 7 to 4 of the task priority.
     pub(super) fn priority_class(&self) -> u8 {
         self.task_priority >> 4

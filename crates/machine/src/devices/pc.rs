@@ -158,6 +158,11 @@ impl<C: Console> Pc<C> {
         self.apic.write_msr(msr, value, now)
     }
 
+    /// Whether there is a local APIC: the CPU can switch it off.
+    pub fn has_apic(&self) -> bool {
+        self.apic.is_on()
+    }
+
     /// The CPU reads CR8: the task priority, 0 to 15.
     pub fn priority_class(&self) -> u8 {
         self.apic.priority_class()

@@ -114,6 +114,19 @@ fn registers_of_the_local_apic_are_asked_of_it() {
 }
 
 #[test]
+fn cpuid_tells_the_local_apic_while_it_is_on() {
+    const CPUID: &[u8] = &[0x0f, 0xa2];
+    let mut rig = Rig::long();
+    let mut told = |base| {
+        rig.bus.apic_base = base;
+        rig.set("rax", 1);
+        assert_eq!(rig.run(CPUID), Ok(Effect::Next));
+        rig.get("rdx") >> 9 & 1
+    };
+    assert_eq!((told(0xfee0_0900), told(0xfee0_0100)), (1, 0));
+}
+
+#[test]
 fn local_apic_cannot_be_moved() {
     let mut rig = Rig::long();
     load(&mut rig, 0x1b, 0xfee0_1900);
