@@ -26,6 +26,7 @@ const GUESTS: &[&str] = &[
     "cpu",
     "paging",
     "timer",
+    "apic",
     "idle",
     "triple-fault",
     "bad-instruction",

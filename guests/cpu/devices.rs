@@ -11,6 +11,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check { name: "pit-counts-down", run: pit_counts_down },
     Check { name: "pit-tick", run: pit_tick },
     Check { name: "pit-periodic", run: pit_periodic },
+    Check { name: "pit-ends-itself", run: pit_ends_itself },
     Check { name: "pit-sleep", run: pit_sleep },
     Check { name: "cmos-clock", run: cmos_clock },
 ];
@@ -83,6 +84,20 @@ fn pit_periodic() -> Outcome {
     }
     time::stop();
     holds("ticks", time::ticks() >= before + 5)
+}
+
+/// The processor works, and nothing it does tells anybody that a tick has been taken.
+fn pit_ends_itself() -> Outcome {
+    let goal = time::ticks() + 5;
+    let came = time::while_ticks_end_themselves(|| {
+        time::start_periodic((time::PIT_HZ / 1000) as u16);
+        cpu::sti();
+        let came = time::within_a_second(|| time::ticks() >= goal);
+        cpu::cli();
+        time::stop();
+        came
+    });
+    holds("ticks", came)
 }
 
 /// The middle of three measurements: one may be spoilt by the monitor's not being scheduled.

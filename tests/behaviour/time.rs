@@ -36,6 +36,17 @@ fn timer_of_either_mode_ticks_as_often_as_it_should() {
     }
 }
 
+#[test]
+fn local_apic_does_what_kernels_want_of_it() {
+    for kind in BOTH_KINDS {
+        let room = Room::new();
+        let kernel = room.guest("apic", kind);
+        let ended = room.finish(&mut room.run(&kernel, &[]));
+        ended.assert_quiet(0);
+        assert_eq!(ended.lines().last(), Some(&"35 checks, 0 failed"), "{:?}", ended.lines());
+    }
+}
+
 /// Processor time of the process of an idle guest with this input, during the life of another guest that sleeps for a
 /// second.
 fn ticks_in_a_second_of(arguments: &[&str], kind: GuestKind, input: Stdio) -> u64 {

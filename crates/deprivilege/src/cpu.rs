@@ -137,8 +137,6 @@ pub struct Cpu {
     /// Bit n is set while segment register n caches something other than base 0 and a limit of 4 GiB. Matters to
     /// 32-bit code only, which is refused while it is set for ES, CS, SS or DS.
     pub bounded_segments: u8,
-    /// Task priority: CR8. Interrupts of an 8259 pass it by, as they do on hardware.
-    pub cr8: u8,
     /// es cs ss ds fs gs, as the guest loaded them; see [`segment`].
     pub selectors: [u16; 6],
     /// AC and NT as they stand in RFLAGS. At CPL 0 neither acts by itself, but in the real RFLAGS AC would.
@@ -171,8 +169,6 @@ pub struct Cpu {
     pub sfmask: u64,
     /// IA32_TSC_AUX.
     pub tsc_aux: u64,
-    /// IA32_APIC_BASE. There is no local APIC: its global enable bit is 0.
-    pub apic_base: u64,
     /// IA32_PAT. Kept for the guest to read back; all memory is write-back.
     pub pat: u64,
     /// GDTR.
@@ -201,7 +197,6 @@ impl Cpu {
             pending: 0,
             code64: 0,
             bounded_segments: 0,
-            cr8: 0,
             selectors: [data, code, data, data, data, data],
             kept_flags: 0,
             fs_base: 0,
@@ -211,7 +206,7 @@ impl Cpu {
             cr2: 0,
             cr3: 0,
             cr4: 0,
-            // Values after reset: Intel SDM vol. 3 §10.1.1 and table 10-1; PAT §12.12.4; APIC base §11.4.4 with BSP set.
+            // Values after reset: Intel SDM vol. 3 §10.1.1 and table 10-1; PAT §12.12.4.
             xcr0: 1,
             efer: 0,
             star: 0,
@@ -219,7 +214,6 @@ impl Cpu {
             cstar: 0,
             sfmask: 0,
             tsc_aux: 0,
-            apic_base: 0xfee0_0100,
             pat: 0x0007_0406_0007_0406,
             gdt,
             idt: Table::default(),

@@ -1,10 +1,9 @@
 //! What the virtual CPU tells about itself: the host's features, filtered to what is represented.
 //!
 //! One logical CPU with APIC id 0 and nothing of the host's topology: Unikraft indexes an array of one by that id.
-//! Told is only what runs natively in ring 3 or is emulated. Not told: local APIC, MTRRs, machine checks, SYSENTER,
-//! MONITOR, VMX and SVM, PCID, INVPCID, SMEP, SMAP, UMIP, protection keys, five-level paging, any state beyond AVX
-//! (save areas of existing kernels have 832 bytes), XSAVEC and XSAVES. Two answers change as the guest runs: OSXSAVE
-//! follows CR4 and the size of the save area follows XCR0.
+//! Told is only what runs natively in ring 3 or is emulated. Not told: TSC deadlines, MTRRs, machine checks, SYSENTER, MONITOR, VMX and SVM, PCID, INVPCID, SMEP, SMAP, UMIP, protection keys, five-level paging, any state beyond AVX
+//! (save areas of existing kernels have 832 bytes), XSAVEC and XSAVES. Three answers change as the guest runs: OSXSAVE
+//! follows CR4, APIC follows IA32_APIC_BASE, and the size of the save area follows XCR0.
 //!
 //! Translated code must hold to the same: the host's XCR0 may have more states than the guest's, so the XSAVE family
 //! needs its mask cut to [`Host::extended_states`] before it runs.
@@ -14,7 +13,7 @@ mod time_stamp;
 
 use crate::cpu::{Cpu, cr4};
 
-pub use table::{Host, Leaves};
+pub use table::{Clocks, Host, Leaves};
 
 /// Width of guest-physical addresses in bits, as CPUID 0x80000008 tells it: 1 TiB, the default of QEMU's CPUs.
 pub const PHYSICAL_ADDRESS_BITS: u8 = 40;
@@ -37,13 +36,16 @@ pub enum Feature {
     Rdpid,
 }
 
-/// Answers CPUID. Leaves that are not told read as zero.
+/// Answers CPUID; `apic` tells whether the local APIC is enabled. Leaves that are not told read as zero.
 #[must_use]
-pub fn cpuid(leaf: u32, subleaf: u32, cpu: &Cpu, host: &Host) -> [u32; 4] {
+pub fn cpuid(leaf: u32, subleaf: u32, cpu: &Cpu, apic: bool, host: &Host) -> [u32; 4] {
     let mut answer = host.leaf(leaf, subleaf);
-    let [_, ebx, ecx, _] = &mut answer;
+    let [_, ebx, ecx, edx] = &mut answer;
     match (leaf, subleaf) {
-        (1, _) if cpu.cr4 & cr4::OSXSAVE != 0 => *ecx |= 1 << 27,
+        (1, _) => {
+            *ecx |= u32::from(cpu.cr4 & cr4::OSXSAVE != 0) << 27;
+            *edx |= u32::from(apic) << 9;
+        }
         (0xd, 0) if host.has(Feature::Xsave) => *ebx = host.save_area(cpu.xcr0),
         _ => {}
     }

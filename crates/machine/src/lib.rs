@@ -1,8 +1,9 @@
 //! What a guest sees of a machine: its memory, the state it is entered in, the devices of a PC.
 //!
 //! This crate knows no VM, no container, no signal and no clock. A monitor makes [`GuestMemory`], lets [`boot::load`]
-//! put a kernel into it and say how to enter, and hands every port access of the guest to [`Pc`] together with the
-//! time. Whatever a guest does to either is bounded and free of panics: both face hostile code.
+//! put a kernel into it and say how to enter, and hands every access of the guest to a port, a device in memory or the
+//! local APIC to [`Pc`] together with the time. Whatever a guest does to either is bounded and free of panics: both face
+//! hostile code.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -16,7 +17,7 @@ mod memory;
 mod pci;
 mod virtio;
 
-pub use devices::{Console, Nanos, Pc, PortSize, Power, WallClock};
+pub use devices::{APIC_TIMER_KHZ, Console, Nanos, Pc, PortSize, Power, WallClock};
 pub use memory::{GuestMemory, MemoryError, OutOfRam, Region};
 pub use virtio::{
     Cards, Channel, ChannelError, Disk, Entropy, FRAME_MAX, HEADER_LEN, Inquiry, Keyboard, Mac, Medium,

@@ -156,7 +156,7 @@ pub(crate) struct Board {
     pub(crate) power: Option<Power>,
     /// Guest-physical pages that the monitor wrote for the guest since they were last taken.
     pub(crate) written: Vec<u64>,
-    /// The guest used a port: timers and interrupt lines may have changed.
+    /// The guest used a device: timers and interrupt lines may have changed.
     pub(crate) used: bool,
     /// When the first byte of output left, in nanoseconds of `CLOCK_MONOTONIC`; 0 before.
     pub(crate) first_output: Rc<Cell<u64>>,
@@ -335,8 +335,9 @@ impl Bus for Board {
     fn read_device(&mut self, addr: GuestAddr, size: u8) -> u64 {
         let mut bytes = [0; 8];
         let into = bytes.get_mut(..usize::from(size)).unwrap_or_default();
+        let found = self.cards.read_memory(addr, into) || self.pc.read_memory(addr, into, Nanos(host::now()));
         // An idle bus reads as all ones.
-        if self.cards.read_memory(addr, into) { u64::from_le_bytes(bytes) } else { u64::MAX }
+        if found { u64::from_le_bytes(bytes) } else { u64::MAX }
     }
 
     fn write_device(&mut self, addr: GuestAddr, size: u8, value: u64) {
@@ -344,6 +345,8 @@ impl Bus for Board {
         let from = bytes.get(..usize::from(size)).unwrap_or_default();
         if self.cards.write_memory(addr, from, &self.memory) {
             self.cards_used();
+        } else if self.pc.write_memory(addr, from, Nanos(host::now())) {
+            self.used = true;
         }
     }
 
@@ -376,6 +379,28 @@ impl Bus for Board {
         if let Some(power) = self.pc.write(port, size, value, Nanos(now)) {
             self.power.get_or_insert(power);
         }
+    }
+
+    fn apic_in(&mut self, msr: u32) -> Option<u64> {
+        self.pc.read_msr(msr, Nanos(host::now()))
+    }
+
+    fn apic_out(&mut self, msr: u32, value: u64) -> bool {
+        self.used = true;
+        self.pc.write_msr(msr, value, Nanos(host::now()))
+    }
+
+    fn has_apic(&mut self) -> bool {
+        self.pc.has_apic()
+    }
+
+    fn priority_class(&mut self) -> u8 {
+        self.pc.priority_class()
+    }
+
+    fn set_priority_class(&mut self, class: u8) {
+        self.used = true;
+        self.pc.set_priority_class(class);
     }
 }
 

@@ -34,10 +34,10 @@ use std::{
 use runu_core::{End, Phases, Plan, Report};
 use runu_deprivilege::{
     cpu::{Cpu, Registers, Table},
-    cpuid::Host,
+    cpuid::{Clocks, Host},
 };
 use runu_machine::{
-    GuestMemory,
+    APIC_TIMER_KHZ, GuestMemory,
     boot::{self, Entry, Mode},
 };
 use runu_sandbox::{guest_lockdown, seccomp};
@@ -154,7 +154,8 @@ fn start(reading: Reading, mut phases: Phases) -> Result<std::convert::Infallibl
         filter::with_rules(memory.file(), descriptor::REPORT, timer, devices, seccomp::Filter::compile)
             .map_err(|error| error.to_string())?;
     let context = host::new_context(cpu(&entry), registers(&entry));
-    let host = Host::detect(tsc::frequency_khz(reading), host::has_fsgsbase());
+    let clocks = Clocks { tsc_khz: tsc::frequency_khz(reading), apic_khz: APIC_TIMER_KHZ };
+    let host = Host::detect(clocks, host::has_fsgsbase());
     let board = Board::new(memory, &plan)?;
     let mut monitor = Monitor::new(context, board, host, timer, plan.learned_memory);
 

@@ -205,7 +205,9 @@ impl Monitor {
         if self.context.cpu.pending != 0 && self.context.cpu.interrupts != 0 {
             let vector = self.board.pc.acknowledge();
             self.counters.interrupts += 1;
-            self.context.cpu.pending = pending(&self.board);
+            // A timer that goes on has a deadline again, and the guest need use no device before it: an 8259 can end
+            // interrupts by itself.
+            self.look_at_devices();
             let context = &mut *self.context;
             exception::interrupt(&mut context.cpu, &mut context.regs, &mut self.board, vector)
                 .map_err(|why| self.undelivered(why))?;
@@ -215,7 +217,7 @@ impl Monitor {
     }
 
     fn look_at_devices(&mut self) {
-        self.context.cpu.pending = pending(&self.board);
+        self.context.cpu.pending = pending(&mut self.board);
         // A timer that fires too early is set anew then: cheaper than to set it for every change.
         if let Some(deadline) = self.board.deadline()
             && self.armed.is_none_or(|armed| deadline < armed)
@@ -315,7 +317,7 @@ fn page_of(found: Translation) -> u64 {
     found.addr.align_down(PAGE).0
 }
 
-fn pending(board: &Board) -> u8 {
+fn pending(board: &mut Board) -> u8 {
     if board.pc.interrupt_pending() { 2 } else { 0 }
 }
 

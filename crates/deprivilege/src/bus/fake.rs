@@ -14,6 +14,7 @@ pub(crate) enum Deed {
     Write { addr: u64, size: u8, value: u64 },
     In { port: u16, size: u8 },
     Out { port: u16, size: u8, value: u32 },
+    Apic { msr: u32, value: u64 },
 }
 
 /// RAM and devices.
@@ -23,11 +24,20 @@ pub(crate) struct Fake {
     pub(crate) deeds: Vec<Deed>,
     /// What devices and ports read as.
     pub(crate) answer: u64,
+    /// IA32_APIC_BASE, the only register of the local APIC that can be read.
+    pub(crate) apic_base: u64,
+    pub(crate) priority_class: u8,
 }
 
 impl Fake {
     pub(crate) fn new() -> Self {
-        Self { ram: vec![0; RAM], deeds: Vec::new(), answer: 0x8877_6655_4433_2211 }
+        Self {
+            ram: vec![0; RAM],
+            deeds: Vec::new(),
+            answer: 0x8877_6655_4433_2211,
+            apic_base: 0xfee0_0900,
+            priority_class: 0,
+        }
     }
 
     /// Writes RAM that the test knows to exist.
@@ -85,5 +95,29 @@ impl Bus for Fake {
 
     fn port_out(&mut self, port: u16, size: u8, value: u32) {
         self.deeds.push(Deed::Out { port, size, value });
+    }
+
+    fn apic_in(&mut self, msr: u32) -> Option<u64> {
+        (msr == 0x1b).then_some(self.apic_base)
+    }
+
+    fn apic_out(&mut self, msr: u32, value: u64) -> bool {
+        let exists = msr == 0x1b || (0x800..=0x8ff).contains(&msr);
+        if exists {
+            self.deeds.push(Deed::Apic { msr, value });
+        }
+        exists
+    }
+
+    fn has_apic(&mut self) -> bool {
+        self.apic_base & 1 << 11 != 0
+    }
+
+    fn priority_class(&mut self) -> u8 {
+        self.priority_class
+    }
+
+    fn set_priority_class(&mut self, class: u8) {
+        self.priority_class = class;
     }
 }

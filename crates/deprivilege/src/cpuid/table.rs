@@ -8,9 +8,9 @@ use super::{Feature, PHYSICAL_ADDRESS_BITS, VIRTUAL_ADDRESS_BITS, time_stamp};
 const HIGHEST_BASIC: u32 = 0xd;
 /// Highest extended leaf: address sizes.
 const HIGHEST_EXTENDED: u32 = 0x8000_0008;
-/// First leaf of hypervisors, and the highest told: TSC frequency, as VMware and QEMU tell it.
+/// First leaf of hypervisors, and the highest told: frequencies of TSC and local APIC, as VMware and QEMU tell them.
 const HYPERVISOR: u32 = 0x4000_0000;
-const HYPERVISOR_TSC: u32 = 0x4000_0010;
+const HYPERVISOR_CLOCKS: u32 = 0x4000_0010;
 /// Twelve bytes in EBX, ECX, EDX of the first hypervisor leaf.
 const SIGNATURE: &[u8; 12] = b"runurunurunu";
 
@@ -27,10 +27,12 @@ const fn bits(numbers: &[u32]) -> u32 {
 
 /// Leaf 1, ECX: SSE3, PCLMULQDQ, SSSE3, FMA, CMPXCHG16B, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, AVX, F16C, RDRAND.
 const LEAF1_ECX: u32 = bits(&[0, 1, 9, 12, 13, 19, 20, 22, 23, 25, 26, 28, 29, 30]);
-/// Leaf 1, ECX: running under a hypervisor.
-const LEAF1_ECX_HYPERVISOR: u32 = bits(&[31]);
+/// Leaf 1, ECX, whatever the host has: x2APIC, running under a hypervisor.
+const LEAF1_ECX_ALWAYS: u32 = bits(&[21, 31]);
 /// Leaf 1, EDX: FPU, DE, PSE, TSC, MSR, PAE, CX8, PGE, CMOV, PAT, PSE-36, CLFSH, MMX, FXSR, SSE, SSE2.
 const LEAF1_EDX: u32 = bits(&[0, 2, 3, 4, 5, 6, 8, 13, 15, 16, 17, 19, 23, 24, 25, 26]);
+/// Leaf 6, EAX: the local APIC's timer runs on while the CPU waits.
+const LEAF6_EAX: u32 = bits(&[2]);
 /// Leaf 7, EBX: FSGSBASE, BMI1, AVX2, FDP_EXCPTN_ONLY, BMI2, ERMS, FCS/FDS deprecation, RDSEED, ADX, CLFLUSHOPT, CLWB,
 /// SHA.
 const LEAF7_EBX: u32 = bits(&[0, 3, 5, 6, 8, 9, 13, 18, 19, 23, 24, 29]);
@@ -65,10 +67,19 @@ const CACHES: u32 = 5;
 /// Answers of a CPU: EAX, EBX, ECX, EDX by leaf and subleaf.
 pub type Leaves<'a> = &'a dyn Fn(u32, u32) -> [u32; 4];
 
+/// How fast what guests measure time with is, in kHz.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// The time stamp counter.
+    pub tsc_khz: u32,
+    /// The local APIC's timer where nothing is divided.
+    pub apic_khz: u32,
+}
+
 /// What the host offers to guests, filtered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    tsc_khz: u32,
+    clocks: Clocks,
     /// EBX, ECX, EDX of leaf 0.
     vendor: [u32; 3],
     leaf1: [u32; 4],
@@ -86,20 +97,20 @@ pub struct Host {
 }
 
 impl Host {
-    /// What the CPU this runs on offers. `tsc_khz` is the rate of its time stamp counter in kHz; `fsgsbase` tells
-    /// whether the operating system allows RDFSBASE and its relatives (`AT_HWCAP2` bit 1 on Linux).
+    /// What the CPU this runs on offers. `fsgsbase` tells whether the operating system allows RDFSBASE and its relatives
+    /// (`AT_HWCAP2` bit 1 on Linux).
     #[must_use]
-    pub fn detect(tsc_khz: u32, fsgsbase: bool) -> Self {
+    pub fn detect(clocks: Clocks, fsgsbase: bool) -> Self {
         let native = |leaf, subleaf| {
             let answer = __cpuid_count(leaf, subleaf);
             [answer.eax, answer.ebx, answer.ecx, answer.edx]
         };
-        Self::filtered(&native, tsc_khz, fsgsbase)
+        Self::filtered(&native, clocks, fsgsbase)
     }
 
     /// What a CPU that gives these answers offers.
     #[must_use]
-    pub fn filtered(native: Leaves<'_>, tsc_khz: u32, fsgsbase: bool) -> Self {
+    pub fn filtered(native: Leaves<'_>, clocks: Clocks, fsgsbase: bool) -> Self {
         let [highest, ebx, ecx, edx] = native(0, 0);
         let [highest_extended, extended_ebx, extended_ecx, extended_edx] = native(0x8000_0000, 0);
         // A leaf beyond the highest repeats another one (Intel SDM vol. 2A, CPUID): read it as zero.
@@ -124,7 +135,7 @@ impl Host {
         let [_, extended8_ebx, ..] = ask(0x8000_0008, 0);
 
         Self {
-            tsc_khz,
+            clocks,
             vendor: [ebx, ecx, edx],
             leaf1,
             leaf2: ask(2, 0),
@@ -179,10 +190,12 @@ impl Host {
             1 => self.leaf1,
             2 => self.leaf2,
             4 => pick(&self.caches, subleaf),
+            6 => [LEAF6_EAX, 0, 0, 0],
             7 if subleaf == 0 => self.leaf7,
+            0xb => topology(subleaf),
             0xd => self.extended_state_leaf(subleaf),
-            HYPERVISOR => with_eax(HYPERVISOR_TSC, signature()),
-            HYPERVISOR_TSC => [self.tsc_khz, 0, 0, 0],
+            HYPERVISOR => with_eax(HYPERVISOR_CLOCKS, signature()),
+            HYPERVISOR_CLOCKS => [self.clocks.tsc_khz, self.clocks.apic_khz, 0, 0],
             0x8000_0000 => with_eax(HIGHEST_EXTENDED, self.extended_vendor),
             0x8000_0001 => self.extended1,
             0x8000_0002..=0x8000_0006 => pick(&self.name_and_caches, leaf - 0x8000_0002),
@@ -214,7 +227,14 @@ impl Host {
 fn filter_leaf1([eax, ebx, ecx, edx]: [u32; 4]) -> [u32; 4] {
     const CACHE_LINE: u32 = 0xff00;
     const ONE_CPU: u32 = 1 << 16;
-    [eax, ebx & CACHE_LINE | ONE_CPU, ecx & LEAF1_ECX | LEAF1_ECX_HYPERVISOR, edx & LEAF1_EDX]
+    [eax, ebx & CACHE_LINE | ONE_CPU, ecx & LEAF1_ECX | LEAF1_ECX_ALWAYS, edx & LEAF1_EDX]
+}
+
+/// Leaf 0xb (Intel SDM vol. 2A, CPUID): levels of threads (1) and of cores (2), one of each, x2APIC id 0. A CPU with x2APIC
+/// has it.
+fn topology(level: u32) -> [u32; 4] {
+    let (kind, count) = if level < 2 { (level + 1, 1) } else { (0, 0) };
+    [0, count, kind << 8 | level & 0xff, 0]
 }
 
 /// Without room for the AVX state nothing that uses it can be told: AVX, FMA, F16C, AVX2, VAES, VPCLMULQDQ.

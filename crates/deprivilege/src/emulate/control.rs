@@ -69,13 +69,13 @@ impl Step<'_> {
         }
     }
 
-    fn read_control(&self, register: Register) -> Result<u64, Trap> {
+    fn read_control(&mut self, register: Register) -> Result<u64, Trap> {
         Ok(match register {
             Register::CR0 => self.cpu.cr0,
             Register::CR2 => self.cpu.cr2,
             Register::CR3 => self.cpu.cr3,
             Register::CR4 => self.cpu.cr4,
-            Register::CR8 if self.cpu.long_mode_code() => self.cpu.cr8.into(),
+            Register::CR8 if self.cpu.long_mode_code() => self.bus.priority_class().into(),
             _ => return Err(invalid_opcode()),
         })
     }
@@ -91,7 +91,8 @@ impl Step<'_> {
             Register::CR4 => self.write_cr4(value, host),
             Register::CR8 if self.cpu.long_mode_code() => {
                 // A priority has four bits; all others are reserved (Intel SDM vol. 3 §12.8.6.1).
-                self.cpu.cr8 = u8::try_from(value).ok().filter(|v| *v < 16).ok_or_else(general_protection)?;
+                let class = u8::try_from(value).ok().filter(|class| *class < 16);
+                self.bus.set_priority_class(class.ok_or_else(general_protection)?);
                 Ok(Effect::Next)
             }
             _ => Err(invalid_opcode()),

@@ -1,14 +1,16 @@
 //! Model-specific registers, CPUID, the time stamp, and the bases of FS and GS.
 //!
 //! A register exists if CPUID tells the feature it belongs to. Any other raises #GP, as on a CPU without it: no MTRRs,
-//! machine checks, SYSENTER, local APIC, performance counters or microcode are told.
+//! machine checks, SYSENTER, performance counters or microcode are told. Those of the local APIC are the [`Bus`]'s.
+//!
+//! [`Bus`]: crate::bus::Bus
 
 use iced_x86::{Mnemonic, Register};
 
 use super::{Effect, Step, Trap};
 use crate::{
     cpu::{Cpu, cr0, cr4, efer},
-    cpuid::{self, Feature, Host},
+    cpuid::{self, Feature, Host, PHYSICAL_ADDRESS_BITS},
     exception::Exception,
 };
 
@@ -27,6 +29,9 @@ mod number {
     pub(super) const KERNEL_GS_BASE: u32 = 0xc000_0102;
     pub(super) const TSC_AUX: u32 = 0xc000_0103;
 }
+
+/// IA32_APIC_BASE (Intel SDM vol. 3 §11.4.4): where the registers are.
+const APIC_ADDRESS: u64 = (1 << PHYSICAL_ADDRESS_BITS) - 0x1000;
 
 /// Hardware numbers of the registers that these instructions use.
 const RAX: usize = 0;
@@ -78,9 +83,8 @@ impl Step<'_> {
             number::FMASK => cpu.sfmask,
             number::TSC_AUX if host.has(Feature::Rdtscp) => cpu.tsc_aux,
             number::PAT => cpu.pat,
-            number::APIC_BASE => cpu.apic_base,
             number::TIME_STAMP_COUNTER => host.time_stamp(),
-            _ => return Err(general_protection()),
+            msr => self.bus.apic_in(msr).ok_or_else(general_protection)?,
         };
         self.set_edx_eax(value);
         Ok(Effect::Next)
@@ -102,14 +106,23 @@ impl Step<'_> {
             number::FMASK if value >> 32 == 0 => cpu.sfmask = value,
             number::TSC_AUX if host.has(Feature::Rdtscp) && value >> 32 == 0 => cpu.tsc_aux = value,
             number::PAT if pat_is_valid(value) => cpu.pat = value,
-            number::APIC_BASE if value == cpu.apic_base => {}
-            number::APIC_BASE => return Err(self.unsupported("a local APIC (IA32_APIC_BASE)")),
             number::TIME_STAMP_COUNTER => {
                 return Err(self.unsupported("setting the time stamp counter, which is the host's"));
             }
+            number::APIC_BASE => return self.write_apic_base(value),
+            _ if self.bus.apic_out(msr, value) => {}
             _ => return Err(general_protection()),
         }
         Ok(Effect::Next)
+    }
+
+    /// Intel SDM vol. 3 §11.4.4. The address can be written, and memory would have to give way to it.
+    fn write_apic_base(&mut self, value: u64) -> Result<Effect, Trap> {
+        let before = self.bus.apic_in(number::APIC_BASE).unwrap_or(0);
+        if (value ^ before) & APIC_ADDRESS != 0 {
+            return Err(self.unsupported("moving the local APIC's registers (IA32_APIC_BASE)"));
+        }
+        if self.bus.apic_out(number::APIC_BASE, value) { Ok(Effect::Next) } else { Err(general_protection()) }
     }
 
     /// Intel SDM vol. 3 §2.2.1 and §10.8.5: LMA cannot be written, LME not while paging.
@@ -158,7 +171,8 @@ impl Step<'_> {
 
     pub(super) fn cpuid(&mut self, host: &Host) -> Result<Effect, Trap> {
         let leaf = self.register(Register::EAX)? & 0xffff_ffff;
-        let [eax, ebx, ecx, edx] = cpuid::cpuid(leaf as u32, self.ecx(), self.cpu, host);
+        let apic = self.bus.has_apic();
+        let [eax, ebx, ecx, edx] = cpuid::cpuid(leaf as u32, self.ecx(), self.cpu, apic, host);
         self.set_gpr(RAX, eax.into());
         self.set_gpr(RBX, ebx.into());
         self.set_gpr(RCX, ecx.into());

@@ -8,7 +8,7 @@ use crate::{
     access::{VectorRegisters, access},
     bus::fake::Fake,
     cpu::{Cpu, Registers, SystemSegment, Table},
-    cpuid::Host,
+    cpuid::{Clocks, Host},
 };
 
 /// Where things are.
@@ -64,6 +64,9 @@ pub(crate) struct Rig {
     pub(crate) host: Host,
 }
 
+/// Frequencies that no test depends on.
+pub(crate) const CLOCKS: Clocks = Clocks { tsc_khz: 3_000_000, apic_khz: 1_000_000 };
+
 /// A host with every feature that CPUID can tell.
 pub(crate) fn rich_host() -> Host {
     let leaves = |leaf, _| match leaf {
@@ -71,7 +74,7 @@ pub(crate) fn rich_host() -> Host {
         0x8000_0000 => [0x8000_0021, 0, 0, 0],
         _ => [u32::MAX; 4],
     };
-    Host::filtered(&leaves, 3_000_000, true)
+    Host::filtered(&leaves, CLOCKS, true)
 }
 
 impl Rig {

@@ -1,11 +1,16 @@
-//! The port bus: which device answers at which port.
+//! The port bus: which device answers at which port; and the way of interrupts to the CPU.
 //!
 //! A port access of more than one byte reaches a device of bytes as that many accesses to ports one after the other,
 //! as on the ISA bus. Ports where nothing answers read as all ones and swallow writes. Among them, on purpose: PCI
 //! configuration (0xcf8, 0xcfc: there is no PCI), POST codes and delays (0x80), the debug console of Bochs (0xe9).
+//!
+//! The 8259s ask the local APIC, and that asks the CPU. The local APIC alone is behind memory and MSRs.
+
+use runu_core::GuestAddr;
 
 use super::{
     Console, Nanos, Power, WallClock,
+    apic::Apic,
     cmos::Cmos,
     i8042::I8042,
     pic::{Pic, Which},
@@ -83,6 +88,7 @@ mod port {
 #[derive(Debug)]
 pub struct Pc<C> {
     serial: Serial<C>,
+    apic: Apic,
     pic: Pic,
     pit: Pit,
     cmos: Cmos,
@@ -91,10 +97,11 @@ pub struct Pc<C> {
 }
 
 impl<C: Console> Pc<C> {
-    /// A PC after its power-on self-test: interrupts unmasked, no timer running.
+    /// A PC after its power-on self-test: interrupts unmasked and let through by the local APIC, no timer running.
     pub fn new(console: C, clock: WallClock) -> Self {
         Self {
             serial: Serial::new(console),
+            apic: Apic::new(),
             pic: Pic::new(),
             pit: Pit::new(),
             cmos: Cmos::new(clock),
@@ -129,8 +136,50 @@ impl<C: Console> Pc<C> {
         power
     }
 
+    /// The guest reads device memory; whether a device is there.
+    pub fn read_memory(&mut self, addr: GuestAddr, into: &mut [u8], now: Nanos) -> bool {
+        self.apic.read_memory(addr, into, now)
+    }
+
+    /// The guest writes device memory; whether a device is there.
+    pub fn write_memory(&mut self, addr: GuestAddr, from: &[u8], now: Nanos) -> bool {
+        self.apic.write_memory(addr, from, now)
+    }
+
+    /// The CPU reads a model-specific register of the local APIC: IA32_APIC_BASE, or one of x2APIC mode. `None` if there is
+    /// none to read, which is a general protection exception.
+    pub fn read_msr(&mut self, msr: u32, now: Nanos) -> Option<u64> {
+        self.apic.read_msr(msr, now)
+    }
+
+    /// The CPU writes a model-specific register of the local APIC. False if there is none to write or it does not take the
+    /// value, which is a general protection exception.
+    pub fn write_msr(&mut self, msr: u32, value: u64, now: Nanos) -> bool {
+        self.apic.write_msr(msr, value, now)
+    }
+
+    /// Whether there is a local APIC: the CPU can switch it off.
+    pub fn has_apic(&self) -> bool {
+        self.apic.is_on()
+    }
+
+    /// The CPU reads CR8: the task priority, 0 to 15.
+    pub fn priority_class(&self) -> u8 {
+        self.apic.priority_class()
+    }
+
+    /// The CPU writes CR8; bits beyond the four of a priority don't count.
+    pub fn set_priority_class(&mut self, class: u8) {
+        self.apic.set_priority_class(class & 0xf);
+    }
+
     /// Timers reach `now`.
     pub fn tick(&mut self, now: Nanos) {
+        self.apic.advance(now);
+        self.tick_pit(now);
+    }
+
+    fn tick_pit(&mut self, now: Nanos) {
         if self.pit.advance(now) {
             // An edge, even if the output is low again already.
             self.pic.set(IRQ_TIMER, false);
@@ -141,19 +190,26 @@ impl<C: Console> Pc<C> {
 
     /// Whether the interrupt controllers ask the CPU for an interrupt.
     #[inline]
-    pub fn interrupt_pending(&self) -> bool {
-        self.pic.pending()
+    pub fn interrupt_pending(&mut self) -> bool {
+        self.apic.pending(self.pic.pending())
     }
 
     /// The CPU takes an interrupt: its vector. It is a spurious one when none is pending.
     pub fn acknowledge(&mut self) -> u8 {
-        self.pic.acknowledge()
+        if let Some(vector) = self.apic.acknowledge() {
+            vector
+        } else if self.apic.passes_8259() {
+            self.pic.acknowledge()
+        } else {
+            self.apic.spurious_vector()
+        }
     }
 
-    /// When to call [`Self::tick`] at the latest, so that no interrupt comes late: `None` while no timer runs, or its
-    /// interrupt is masked, or waits to be acknowledged.
+    /// When to call [`Self::tick`] at the latest, so that no interrupt comes late: `None` while no timer runs, or their
+    /// interrupts are masked, or wait to be acknowledged.
     pub fn next_deadline(&self) -> Option<Nanos> {
-        if self.pic.wants_edge(IRQ_TIMER) { self.pit.next_rise() } else { None }
+        let pit = if self.pic.wants_edge(IRQ_TIMER) { self.pit.next_rise() } else { None };
+        [pit, self.apic.next_deadline()].into_iter().flatten().min()
     }
 
     /// Hands collected output to the console.
@@ -191,7 +247,7 @@ impl<C: Console> Pc<C> {
             port::VGA_MISCELLANEOUS_READ => self.vga.miscellaneous(),
             port::PIT_0..=port::PIT_2 => self.pit.read(port - port::PIT_0, now),
             port::PIC_1 | port::PIC_1_ODD | port::PIC_2 | port::PIC_2_ODD => {
-                self.tick(now);
+                self.tick_pit(now);
                 let (which, odd) = chip_of(port);
                 self.pic.read(which, odd)
             }
@@ -219,19 +275,19 @@ impl<C: Console> Pc<C> {
             port::VGA_MISCELLANEOUS_WRITE => self.vga.set_miscellaneous(value),
             port::PIC_1 | port::PIC_1_ODD | port::PIC_2 | port::PIC_2_ODD => {
                 // An edge of the timer from before a change belongs to the state before it.
-                self.tick(now);
+                self.tick_pit(now);
                 let (which, odd) = chip_of(port);
                 self.pic.write(which, odd, value);
             }
             port::PIT_0..=port::PIT_2 => {
-                self.tick(now);
+                self.tick_pit(now);
                 self.pit.write(port - port::PIT_0, value, now);
-                self.tick(now);
+                self.tick_pit(now);
             }
             port::PIT_CONTROL => {
-                self.tick(now);
+                self.tick_pit(now);
                 self.pit.control(value, now);
-                self.tick(now);
+                self.tick_pit(now);
             }
             port::SYSTEM_CONTROL_B => self.pit.set_system_control_b(value, now),
             port::CMOS_INDEX => self.cmos.select(value),

@@ -1,5 +1,6 @@
 //! The devices as a guest's drivers know them: through their ports, at times of the test's choice.
 
+mod apic;
 mod cmos;
 mod hostile;
 mod keyboard;

@@ -136,6 +136,6 @@ proptest! {
     #[test]
     fn cpuid_of_any_leaf_never_panics(leaf in any::<u32>(), subleaf in any::<u32>()) {
         let rig = Rig::long();
-        let _ = cpuid(leaf, subleaf, &rig.cpu, &rich_host());
+        let _ = cpuid(leaf, subleaf, &rig.cpu, true, &rich_host());
     }
 }

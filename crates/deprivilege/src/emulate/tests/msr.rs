@@ -1,7 +1,11 @@
 use crate::{
+    bus::fake::Deed,
     cpu::{cr4, efer},
     cpuid::Host,
-    emulate::{Effect, rig::Rig},
+    emulate::{
+        Effect,
+        rig::{CLOCKS, Rig},
+    },
 };
 
 const RDMSR: &[u8] = &[0x0f, 0x32];
@@ -62,8 +66,8 @@ fn base_that_is_not_canonical_is_a_general_protection_fault() {
 
 #[test]
 fn msr_of_a_feature_that_is_not_told_does_not_exist() {
-    // SYSENTER, MTRR, machine check, microcode, x2APIC, TSC deadline, KVM clock.
-    for msr in [0x174, 0xfe, 0x2ff, 0x179, 0x8b, 0x802, 0x6e0, 0x4b56_4d01] {
+    // SYSENTER, MTRR, machine check, TSC deadline, KVM clock.
+    for msr in [0x174, 0xfe, 0x2ff, 0x179, 0x900, 0x6e0, 0x4b56_4d01] {
         let mut rig = Rig::long();
         load(&mut rig, msr, 0);
         assert_eq!(rig.exception(RDMSR), (13, Some(0)), "{msr:#x}");
@@ -98,13 +102,36 @@ fn efer_with_lme_cleared_while_paging_or_with_unknown_bits_faults() {
 }
 
 #[test]
-fn apic_base_can_be_rewritten_and_not_be_enabled() {
+fn registers_of_the_local_apic_are_asked_of_it() {
     let mut rig = Rig::long();
-    let base = read(&mut rig, 0x1b);
-    assert_eq!(base, 0xfee0_0100);
-    assert_eq!(write(&mut rig, 0x1b, base), Effect::Next);
-    load(&mut rig, 0x1b, base | 1 << 11);
-    assert!(rig.refusal(WRMSR).contains("local APIC"));
+    assert_eq!(read(&mut rig, 0x1b), 0xfee0_0900);
+    load(&mut rig, 0x802, 0);
+    assert_eq!(rig.exception(RDMSR), (13, Some(0)), "it has none of that number");
+    assert_eq!(write(&mut rig, 0x1b, 0xfee0_0d00), Effect::Next);
+    assert_eq!(write(&mut rig, 0x838, 7), Effect::Next);
+    let deeds = [(0x1b, 0xfee0_0d00), (0x838, 7)].map(|(msr, value)| Deed::Apic { msr, value });
+    assert_eq!(rig.bus.deeds, deeds);
+}
+
+#[test]
+fn cpuid_tells_the_local_apic_while_it_is_on() {
+    const CPUID: &[u8] = &[0x0f, 0xa2];
+    let mut rig = Rig::long();
+    let mut told = |base| {
+        rig.bus.apic_base = base;
+        rig.set("rax", 1);
+        assert_eq!(rig.run(CPUID), Ok(Effect::Next));
+        rig.get("rdx") >> 9 & 1
+    };
+    assert_eq!((told(0xfee0_0900), told(0xfee0_0100)), (1, 0));
+}
+
+#[test]
+fn local_apic_cannot_be_moved() {
+    let mut rig = Rig::long();
+    load(&mut rig, 0x1b, 0xfee0_1900);
+    assert!(rig.refusal(WRMSR).contains("moving the local APIC"));
+    assert_eq!(rig.bus.deeds, []);
 }
 
 #[test]
@@ -144,7 +171,7 @@ fn rdtscp_and_rdpid_tell_the_guests_own_number() {
 #[test]
 fn rdtscp_and_rdpid_without_the_feature_do_not_exist() {
     let mut rig = Rig::long();
-    rig.host = Host::filtered(&|_, _| [0; 4], 1, false);
+    rig.host = Host::filtered(&|_, _| [0; 4], CLOCKS, false);
     assert_eq!(rig.exception(RDTSCP), (6, None));
     assert_eq!(rig.exception(RDPID_RAX), (6, None));
 }
