@@ -11,6 +11,8 @@ use runu_core::Bytes;
 const AT_REST: Bytes = Bytes::kib(2560);
 /// What is set aside for that.
 const BESIDE_GUEST: Bytes = Bytes::mib(3);
+/// What the process that serves files holds, if there is one: 0.65 MiB measured.
+const FILES: Bytes = Bytes::mib(1);
 /// The part of the limit that is set aside for what grows with the guest's code and page tables, and the most of it.
 const GROWS: (u64, Bytes) = (16, Bytes::mib(64));
 /// The part of the guest's memory that page tables take on the host: 8 bytes for each 4 KiB in each place where memory is
@@ -45,7 +47,8 @@ pub enum MemoryError {
     },
 }
 
-/// Memory of the guest in a container with that limit: what was asked for, else what the limit leaves, else the default.
+/// Memory of the guest in a container with that limit: what was asked for, else what the limit leaves, else the default. A
+/// guest `shares` files or does not.
 ///
 /// # Errors
 /// What was asked for does not go with the limit.
@@ -53,8 +56,9 @@ pub(crate) fn guest_memory(
     limit: Option<Bytes>,
     asked: Option<Bytes>,
     default: Bytes,
+    shares: bool,
 ) -> Result<Bytes, MemoryError> {
-    let left = limit.map(left);
+    let left = limit.map(|limit| left(limit, shares));
     let Some(asked) = asked else { return Ok(left.unwrap_or(default)) };
     match (limit, left) {
         (Some(limit), Some(most)) if asked > most => Err(MemoryError::BeyondLimit { asked, limit, most }),
@@ -64,15 +68,19 @@ pub(crate) fn guest_memory(
 }
 
 /// What is left of a limit for what the monitor learns about the guest's code and page tables.
-pub(crate) fn learned_memory(limit: Bytes, guest: Bytes) -> Bytes {
-    let rest = limit.0.saturating_sub(guest.0 + guest.0 / TABLES + AT_REST.0);
+pub(crate) fn learned_memory(limit: Bytes, guest: Bytes, shares: bool) -> Bytes {
+    let rest = limit.0.saturating_sub(guest.0 + guest.0 / TABLES + AT_REST.0 + files(shares).0);
     Bytes(rest).max(CODE_MIN)
 }
 
+fn files(shares: bool) -> Bytes {
+    if shares { FILES } else { Bytes(0) }
+}
+
 /// What a limit leaves to the guest.
-fn left(limit: Bytes) -> Bytes {
+fn left(limit: Bytes, shares: bool) -> Bytes {
     let (part, most) = GROWS;
-    let beside = BESIDE_GUEST.0 + (limit.0 / part).min(most.0);
+    let beside = BESIDE_GUEST.0 + files(shares).0 + (limit.0 / part).min(most.0);
     let rest = limit.0.saturating_sub(beside).min(MOST.0);
     Bytes(rest - rest % PAGE)
 }
@@ -90,30 +98,32 @@ mod tests {
             (Bytes(4096), Bytes(0)),
             (Bytes(u64::MAX), Bytes::mib(3 << 10)),
         ] {
-            assert_eq!(guest_memory(Some(limit), None, DEFAULT), Ok(expected), "{limit}");
+            assert_eq!(guest_memory(Some(limit), None, DEFAULT, false), Ok(expected), "{limit}");
         }
-        assert_eq!(guest_memory(None, None, DEFAULT), Ok(DEFAULT));
+        assert_eq!(guest_memory(Some(Bytes::mib(64)), None, DEFAULT, true), Ok(Bytes::mib(56)));
+        assert_eq!(guest_memory(None, None, DEFAULT, true), Ok(DEFAULT));
     }
 
     #[test]
     fn code_gets_what_guest_and_monitor_leave_of_the_limit() {
-        for limit in [16, 64, 1024].map(Bytes::mib) {
-            let guest = guest_memory(Some(limit), None, DEFAULT).unwrap();
-            let code = learned_memory(limit, guest);
+        for (limit, shares) in [(16, false), (16, true), (64, false), (1024, true)] {
+            let limit = Bytes::mib(limit);
+            let guest = guest_memory(Some(limit), None, DEFAULT, shares).unwrap();
+            let code = learned_memory(limit, guest, shares);
             assert!(code > CODE_MIN && code < Bytes(limit.0 / 8), "{limit}: {code}");
-            assert!(guest.0 + code.0 + AT_REST.0 <= limit.0, "{limit}");
+            assert!(guest.0 + code.0 + AT_REST.0 + files(shares).0 <= limit.0, "{limit}");
         }
-        assert_eq!(learned_memory(Bytes(4096), Bytes(0)), CODE_MIN);
+        assert_eq!(learned_memory(Bytes(4096), Bytes(0), false), CODE_MIN);
     }
 
     #[test]
     fn memory_asked_for_is_given_within_the_limit() {
         let asked = Some(Bytes::mib(32));
-        assert_eq!(guest_memory(None, asked, DEFAULT), Ok(Bytes::mib(32)));
-        assert_eq!(guest_memory(Some(Bytes::mib(64)), asked, DEFAULT), Ok(Bytes::mib(32)));
-        let error = guest_memory(Some(Bytes::mib(32)), asked, DEFAULT).unwrap_err();
+        assert_eq!(guest_memory(None, asked, DEFAULT, false), Ok(Bytes::mib(32)));
+        assert_eq!(guest_memory(Some(Bytes::mib(64)), asked, DEFAULT, false), Ok(Bytes::mib(32)));
+        let error = guest_memory(Some(Bytes::mib(32)), asked, DEFAULT, false).unwrap_err();
         assert!(matches!(error, MemoryError::BeyondLimit { .. }), "{error}");
-        let error = guest_memory(None, Some(Bytes::mib(4 << 10)), DEFAULT).unwrap_err();
+        let error = guest_memory(None, Some(Bytes::mib(4 << 10)), DEFAULT, false).unwrap_err();
         assert!(matches!(error, MemoryError::TooMuch { .. }), "{error}");
     }
 }

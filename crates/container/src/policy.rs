@@ -62,7 +62,8 @@ pub fn plan(
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let limit = limits::resources(resources).memory_max.and_then(|limit| u64::try_from(limit).ok());
     let limit = limit.map(Bytes);
-    let memory = guest_memory(limit, image.wishes.memory, config.guest.memory)?;
+    let shares = runu_volumes::devices(&image.shares);
+    let memory = guest_memory(limit, image.wishes.memory, config.guest.memory, !shares.is_empty())?;
     let plan = runu_guest::plan(&image.guest, line, memory, image.initrd).map_err(|source| match limit {
         Some(limit) if image.wishes.memory.is_none() && is_lack(&source) => {
             ContainerError::Limit { limit, memory, source }
@@ -70,8 +71,8 @@ pub fn plan(
         _ => ContainerError::Plan(source),
     })?;
     let network = wired.map(|wired| wired.card);
-    let shares = runu_volumes::devices(&image.shares);
-    Ok(Plan { network, shares, learned_memory: limit.map(|limit| learned_memory(limit, memory)), ..plan })
+    let learned_memory = limit.map(|limit| learned_memory(limit, memory, !shares.is_empty()));
+    Ok(Plan { network, shares, learned_memory, ..plan })
 }
 
 /// The kernel's command line: as an annotation has it, or made of the container's words and variables.
