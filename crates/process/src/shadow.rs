@@ -33,6 +33,20 @@ pub(crate) struct Rights {
     pub(crate) large: bool,
 }
 
+/// A stretch of guest memory and where it is to be shown.
+pub(crate) struct View {
+    /// The host address.
+    pub(crate) at: u64,
+    /// How long it is, in bytes.
+    pub(crate) len: u64,
+    /// Its guest-physical address.
+    pub(crate) phys: GuestAddr,
+    /// Where it is in the memory file.
+    pub(crate) offset: u64,
+    /// What the guest may do with it.
+    pub(crate) rights: Rights,
+}
+
 /// What a mapping costs, in bytes: the kernel's `vm_area_struct` (192 of /proc/slabinfo on Linux 6.18, and its share of a maple
 /// tree's node), our entry of it, and what allocators lose on both; rounded up.
 const MAPPING_COST: u64 = 384;
@@ -56,43 +70,28 @@ impl Shadow {
         Shadow { mappings: BTreeMap::new(), most, code: BTreeSet::new(), made: 0 }
     }
 
-    /// Maps `len` bytes of guest memory, from `phys` (at `offset` of the memory file), at host address `at`. Where there can
-    /// be no more mappings all others go: those that the guest still uses come back when it touches them.
-    pub(crate) fn map(
-        &mut self,
-        at: u64,
-        len: u64,
-        phys: GuestAddr,
-        file: BorrowedFd<'_>,
-        offset: u64,
-        rights: Rights,
-    ) -> io::Result<()> {
+    /// Shows guest memory. Where there can be no more mappings all others go: those that the guest still uses come back when
+    /// it touches them.
+    pub(crate) fn map(&mut self, view: &View, file: BorrowedFd<'_>) -> io::Result<()> {
         if self.mappings.len() >= self.most {
             self.clear()?;
         }
         // A process has some 65,000 mappings (Linux Documentation/admin-guide/sysctl/vm.rst, max_map_count).
-        self.try_map(at, len, phys, file, offset, rights).or_else(|_| {
+        self.try_map(view, file).or_else(|_| {
             self.clear()?;
-            self.try_map(at, len, phys, file, offset, rights)
+            self.try_map(view, file)
         })
     }
 
-    fn try_map(
-        &mut self,
-        at: u64,
-        len: u64,
-        phys: GuestAddr,
-        file: BorrowedFd<'_>,
-        offset: u64,
-        rights: Rights,
-    ) -> io::Result<()> {
+    fn try_map(&mut self, view: &View, file: BorrowedFd<'_>) -> io::Result<()> {
+        let View { at, len, phys: GuestAddr(phys), offset, rights } = *view;
         host::map_guest(at, len, file, offset, rights.writable)?;
         self.made += 1;
         self.forget(at..at + len);
-        self.mappings.insert(at, Mapping { end: at + len, phys: phys.0, rights });
+        self.mappings.insert(at, Mapping { end: at + len, phys, rights });
         if rights.writable {
-            for run in runs(self.code.range(phys.0..phys.0 + len)) {
-                host::protect_guest(at + (run.start - phys.0), run.end - run.start, false)?;
+            for run in runs(self.code.range(phys..phys + len)) {
+                host::protect_guest(at + (run.start - phys), run.end - run.start, false)?;
             }
         }
         Ok(())

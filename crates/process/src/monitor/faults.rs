@@ -18,7 +18,7 @@ use crate::{
     cache::Position,
     host::PAGE,
     layout::{self, Reach},
-    shadow::Rights,
+    shadow::{Rights, View},
     signal::{self, Frame},
 };
 
@@ -167,11 +167,10 @@ impl Monitor {
         }
         let phys = run.start.wrapping_add(found.delta);
         let offset = region.file_offset + (phys - region.start.0);
-        let (host, len) = (layout::host_of(run.start), run.end - run.start);
-        let file = self.board.memory.file();
-        let large = at.page_size > PAGE;
-        let rights = Rights { writable: at.writable, large };
-        let mapped = self.shadow.map(host, len, GuestAddr(phys), file, offset, rights);
+        let rights = Rights { writable: at.writable, large: at.page_size > PAGE };
+        let (at, len) = (layout::host_of(run.start), run.end - run.start);
+        let view = View { at, len, phys: GuestAddr(phys), offset, rights };
+        let mapped = self.shadow.map(&view, self.board.memory.file());
         mapped.map_err(|error| self.failed(error))
     }
 
