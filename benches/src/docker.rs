@@ -3,6 +3,7 @@
 //! The daemon has folders and a socket of its own and touches neither the host's network nor another daemon.
 
 use std::{
+    ffi::OsStr,
     fs,
     os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::{Path, PathBuf},
@@ -66,8 +67,10 @@ impl Daemon {
         socket.set_read_timeout(Some(READY)).map_err(|error| error.to_string())?;
         let at = |name: &str| word(&folder.join(name));
         let log = fs::File::create(folder.join("log")).map_err(|error| error.to_string())?;
-        let mut command = Command::new(program);
+        // In a network of its own: a daemon without a bridge removes `docker0`, which may be another daemon's.
+        let mut command = Command::new("unshare");
         command
+            .args([OsStr::new("--net"), program.as_os_str()])
             .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
             .args(["--host", &format!("unix://{}", at("socket")), "--config-file", &at("daemon.json")])
             .args(["--bridge=none", "--iptables=false", "--ip-masq=false"])
