@@ -17,8 +17,8 @@ use std::{
 use oci_spec::runtime::{Process, Spec};
 use runu_core::Plan;
 use runu_sandbox::{
-    CgroupName, Companion, ContainerCgroup, ContainerCgroupError, Holding, Namespace, Namespaces, Parameter,
-    Ready, SandboxError, Terminal, memory_file,
+    CgroupName, ContainerCgroup, ContainerCgroupError, Holding, Namespace, Namespaces, Parameter, Ready,
+    SandboxError, Terminal, memory_file,
 };
 use runu_volumes::{Furnished, LeftOut, OpenShare, Served, Wishes};
 use rustix::{
@@ -76,13 +76,6 @@ pub fn create(
     let Unikernel { image, kernel, initrd } = unikernel;
     (launch.fits)(&image.guest, image.wishes.monitor.as_deref(), &config.monitors)
         .map_err(ContainerError::Monitor)?;
-    let read_only = bundle.spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false);
-    let Furnished { initrd, shared, open } = furnish(bundle, &image, initrd, read_only)?;
-    let (initrd, size) = initrd.unzip();
-    let image = &Image { shares: shared, initrd: size, ..image };
-    let files = Files { kernel, initrd, shares: open };
-    let planner = |wired: Option<&Wired>| policy::plan(image, &bundle.spec, config, wired);
-    let plan = planner(None)?;
     let namespaces = namespaces(&bundle.spec)?;
     let host_name = host_name(&bundle.spec, &namespaces);
     let network = Wiring::of(&image.guest, bundle, &namespaces.network, host_name.as_deref())?;
@@ -91,6 +84,14 @@ pub fn create(
     if ContainerCgroup::is_in_use(&cgroup) {
         return Err(ContainerCgroupError::InUse(cgroup.path.into()).into());
     }
+    // Reads the files of the image, so it comes behind all that can be refused without them.
+    let read_only = bundle.spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false);
+    let Furnished { initrd, shared, open } = furnish(bundle, &image, initrd, read_only)?;
+    let (initrd, size) = initrd.unzip();
+    let image = &Image { shares: shared, initrd: size, ..image };
+    let files = Files { kernel, initrd, shares: open };
+    let planner = |wired: Option<&Wired>| policy::plan(image, &bundle.spec, config, wired);
+    let plan = planner(None)?;
     // Held to the end, so that nobody deletes half of it and nobody's deletion meets the container that comes next.
     let (directory, lock) = root.take(id)?;
     let mut record = Record {
@@ -224,11 +225,7 @@ impl Making<'_> {
         descriptors.extend(files.initrd.map(|file| (OwnedFd::from(file), numbers.initrd)));
         let mut served = Served::new(files.shares, &self.launch.files, numbers.share)?;
         descriptors.extend(served.iter_mut().flat_map(|served| served.guests.drain(..)));
-        let companion = served.as_mut().map(|served| Companion {
-            argv: &served.argv,
-            descriptors: std::mem::take(&mut served.theirs),
-            account: Some(mounts::account(self.process)),
-        });
+        let companion = served.as_mut().map(|served| served.companion(mounts::account(self.process)));
         let life = life_file(self.directory)?;
         let chronicle = Chronicle {
             cgroup: self.cgroup,

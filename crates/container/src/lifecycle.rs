@@ -44,6 +44,10 @@ pub enum DeleteOutcome {
 /// How long `delete --force` waits for the end of a container that it killed, in milliseconds.
 const PATIENCE_MS: i64 = 10_000;
 
+/// How long whoever waits for a container's first process may take to be told of its end, in milliseconds: on a busy machine a
+/// shim has its turn in that time.
+const REAPED_MS: i64 = 2_000;
+
 impl Container {
     /// The container of that id.
     ///
@@ -161,11 +165,20 @@ impl Container {
             })?;
             self.run_hooks("poststart", |hooks| hooks.poststart().clone())
         });
-        // Engines do not end what they could not start.
         if result.as_ref().is_err_and(|error| !matches!(error, ContainerError::NotCreated(_))) {
-            let _ = self.kill(libc::SIGKILL, false);
+            self.end_for_good();
         }
         result
+    }
+
+    /// Ends what could not be started, which engines do not. They do delete it, and at once: dockerd tries that once, and
+    /// containerd refuses it until the shim knows of the end. So whoever waits for it knows before the start is said to have failed.
+    fn end_for_good(&self) {
+        let _ = self.kill(libc::SIGKILL, false);
+        if let Some((pid, start)) = self.record.as_ref().and_then(|record| record.init) {
+            // A parent that does not wait for its child misses nothing.
+            let _ = runu_sandbox::wait_until_reaped(pid, start, REAPED_MS);
+        }
     }
 
     /// Takes over the interface that its guest is to have, if there is one.

@@ -17,7 +17,7 @@ use std::{
 use runu_core::{Blame, Blamed, Bytes, Plan, Printable, Report, VirtAddr};
 use runu_guest::{DetectError, Guest, Invocation, NetworkUse};
 use runu_process::{Reading, descriptor};
-use runu_sandbox::{CgroupSpec, Companion, Ended, Spec, memory_file};
+use runu_sandbox::{CgroupSpec, Ended, Spec, memory_file};
 use runu_volumes::{FileServer, Furnished, Served, Volume};
 
 use crate::{
@@ -180,12 +180,9 @@ pub(crate) fn start(kernel: Kernel, mut wishes: Wishes) -> Result<Life, Failure>
     descriptors.extend(disks.zip((0..).map_while(descriptor::disk)));
     let mut served = Served::new(open, &FILES, descriptor::SHARE)?;
     descriptors.extend(served.iter_mut().flat_map(|served| served.guests.drain(..)));
-    let account = volume::account().map_err(|errno| channel("process that serves files")(errno.into()))?;
-    let companion = served.as_mut().map(|served| Companion {
-        argv: &served.argv,
-        descriptors: std::mem::take(&mut served.theirs),
-        account: Some(account),
-    });
+    let account = || volume::account().map_err(|errno| channel("process that serves files")(errno.into()));
+    let companion = served.as_mut().map(|served| Ok::<_, StartError>(served.companion(account()?)));
+    let companion = companion.transpose()?;
     let spec = Spec {
         argv: &[GUEST_NAME, &reading],
         descriptors,

@@ -58,7 +58,9 @@ pub use lockdown::{LockdownError, guest_lockdown};
 pub use memory_file::memory_file;
 pub use namespaces::{Namespace, Namespaces, TimeNamespace, UserNamespace};
 pub use network::{Interface, Names, NetworkError, Taken, take_over};
-pub use process::{Replacement, exists_since, is_signal, replace, signal, started_at, wait_for_end};
+pub use process::{
+    Replacement, exists_since, is_signal, replace, signal, started_at, wait_for_end, wait_until_reaped,
+};
 pub use run::run;
 pub use spec::{CgroupSpec, Ended, Holding, How, Limits, Parameter, Spec, Times, UserMaps, Witness};
 pub use start::{NOTE_MAX, StartError, listen, start};

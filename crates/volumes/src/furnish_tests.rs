@@ -69,6 +69,15 @@ fn of_container(guest: &Guest, folder: &TempDir, volumes: &[Volume]) -> Result<F
     furnish(guest, Wishes { root: Some(root), initrd: None, volumes })
 }
 
+/// A directory at /srv/data, a file at /etc/name that may only be read, and memory.
+fn one_of_each(folder: &TempDir, read_only: bool, in_memory: &str) -> [Volume; 3] {
+    [
+        volume(folder, "directory", "/srv/data", read_only),
+        volume(folder, "file", "/etc/name", true),
+        memory(in_memory),
+    ]
+}
+
 fn places(furnished: &Furnished) -> Vec<(&str, String)> {
     let place = |shared: &Shared| String::from_utf8(shared.path.clone()).unwrap();
     furnished.shared.iter().map(|shared| (shared.tag.as_str(), place(shared))).collect()
@@ -92,11 +101,7 @@ fn kernel_that_only_shares_has_one_tree_with_everything_in_it() {
         return;
     }
     let folder = folder();
-    let volumes = [
-        volume(&folder, "directory", "/srv/data", false),
-        volume(&folder, "file", "/etc/name", true),
-        memory("/tmp"),
-    ];
+    let volumes = one_of_each(&folder, false, "/tmp");
     let furnished = of_container(&own("share"), &folder, &volumes).unwrap();
     assert_eq!(places(&furnished), [("fs0", "/".to_owned())]);
     assert!(furnished.initrd.is_none());
@@ -123,11 +128,7 @@ fn kernel_that_unpacks_and_shares_has_directories_shared_and_files_in_its_archiv
         return;
     }
     let folder = folder();
-    let volumes = [
-        volume(&folder, "directory", "/srv/data", false),
-        volume(&folder, "file", "/etc/name", true),
-        memory("/cache"),
-    ];
+    let volumes = one_of_each(&folder, false, "/cache");
     let furnished = of_container(&unikraft(NINE_P), &folder, &volumes).unwrap();
     assert_eq!(places(&furnished), [("fs0", "/srv/data".to_owned()), ("fs1", "/cache".to_owned())]);
     let archive = archive(furnished);
@@ -141,11 +142,7 @@ fn kernel_that_only_unpacks_has_what_it_may_only_read_in_its_archive_and_empty_d
         return;
     }
     let folder = folder();
-    let volumes = [
-        volume(&folder, "directory", "/srv/data", true),
-        volume(&folder, "file", "/etc/name", true),
-        memory("/cache"),
-    ];
+    let volumes = one_of_each(&folder, true, "/cache");
     let archive = archive(of_container(&unikraft(&[]), &folder, &volumes).unwrap());
     for text in ["srv\0", "srv/data/inner\0", "of the directory", "of the file", "cache\0", "000041c0"] {
         assert!(holds(&archive, text), "{text}");

@@ -7,6 +7,7 @@ use std::{
 
 use runu_core::Share;
 use runu_guest::Shared;
+use runu_sandbox::{Account, Companion};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::{OpenShare, VolumeError};
@@ -28,9 +29,9 @@ pub struct FileServer {
 #[derive(Debug)]
 pub struct Served {
     /// Arguments of the serving process.
-    pub argv: Vec<&'static CStr>,
+    argv: Vec<&'static CStr>,
     /// Its descriptors and their numbers.
-    pub theirs: Vec<(OwnedFd, RawFd)>,
+    theirs: Vec<(OwnedFd, RawFd)>,
     /// Those of the guest's process.
     pub guests: Vec<(OwnedFd, RawFd)>,
 }
@@ -60,6 +61,11 @@ impl Served {
             their_next += 2;
         }
         Ok(Some(served))
+    }
+
+    /// The process that serves: it takes its descriptors with it and acts as `account`.
+    pub fn companion(&mut self, account: Account) -> Companion<'_> {
+        Companion { argv: &self.argv, descriptors: std::mem::take(&mut self.theirs), account: Some(account) }
     }
 }
 

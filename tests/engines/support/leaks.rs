@@ -1,35 +1,40 @@
 //! What a container can leave behind, and where to look for it.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::Machine;
 
-/// How long a process of an engine may go on after its container, in seconds.
-const GRACE_S: &str = "10";
+/// How long an engine may go on clearing up after its container.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Asserts that nothing is left of the container with this id: state, processes, mounts, control groups.
 #[track_caller]
 pub(crate) fn has_nothing_of(machine: &Machine, id: &str) {
     assert!(!id.is_empty());
-    // Engines clear up in processes of their own, which may still be about to end.
-    for process in lines(machine, "ps -eo pid=,args=", id) {
-        let number = process.split_whitespace().next().unwrap_or_default();
-        machine.run(&[
-            "timeout",
-            GRACE_S,
-            "tail",
-            "--sleep-interval=0.05",
-            "--pid",
-            number,
-            "--follow",
-            "/dev/null",
-        ]);
+    // Engines clear up in processes of their own, some of which start only when the container has gone.
+    let end = Instant::now() + GRACE;
+    loop {
+        let left = left_of(machine, id);
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < end, "left behind: {left:#?}");
+        thread::sleep(Duration::from_millis(50));
     }
-    let mut left = lines(machine, "ps -eo args=; cat /proc/mounts; find /run /var/tmp /dev/shm", id);
+}
+
+fn left_of(machine: &Machine, id: &str) -> Vec<String> {
+    let mut left =
+        lines(machine, "ps -eo pid=,stat=,wchan=,args=; cat /proc/mounts; find /run /var/tmp /dev/shm", id);
     // Podman's own socket to slirp4netns, which Podman leaves.
     left.retain(|line| !line.ends_with(&format!("/libpod/tmp/{id}.net")));
     control_groups(Path::new("/sys/fs/cgroup"), id, &mut left);
-    assert!(left.is_empty(), "left behind: {left:#?}");
+    left
 }
 
 /// The lines with this id that a script prints. It is told nothing of the id, so it does not find itself.
