@@ -35,7 +35,7 @@ const PAGE_FAULT: u8 = 14;
 const UNMAPPED: u64 = 0x70_0000_1000;
 
 /// Runs `code`, which must raise `vector`; what was recorded.
-fn raised(vector: u8, code: impl FnOnce()) -> Result<Record, rt::check::Wrong> {
+pub(crate) fn raised(vector: u8, code: impl FnOnce()) -> Result<Record, rt::check::Wrong> {
     trap::on(vector, Some(trap::record));
     code();
     match trap::last() {

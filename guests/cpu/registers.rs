@@ -4,6 +4,9 @@ use core::arch::asm;
 use core::arch::x86_64::_mm_lfence;
 use rt::check::{Check, Outcome, equal, holds};
 use rt::cpu::{self, cpuid, rdmsr, wrmsr};
+use rt::faulting;
+
+use crate::exceptions::{GENERAL_PROTECTION, raised};
 
 pub(crate) const CHECKS: &[Check] = &[
     Check { name: "cr0", run: cr0 },
@@ -13,6 +16,8 @@ pub(crate) const CHECKS: &[Check] = &[
     Check { name: "msr-efer", run: msr_efer },
     Check { name: "msr-pat", run: msr_pat },
     Check { name: "msr-bases", run: msr_bases },
+    Check { name: "msr-bases-keep-registers", run: msr_bases_keep_registers },
+    Check { name: "msr-bases-bad", run: msr_bases_bad },
     Check { name: "msr-syscall", run: msr_syscall },
     Check { name: "fsgsbase", run: fsgsbase },
     Check { name: "cpuid-basic", run: cpuid_basic },
@@ -119,6 +124,61 @@ fn msr_bases() -> Outcome {
         for value in [0x12_3456, 0x7fff_ffff_f000, 0xffff_ff80_0000_1000] {
             equal("base", write_and_read(register, value), value)?;
         }
+    }
+    Ok(())
+}
+
+/// Reading and writing a base changes no register but those of the value, and no flag.
+fn msr_bases_keep_registers() -> Outcome {
+    const VALUE: u64 = 0x1234_5678_9abc;
+    const UPPER: u64 = 0xffff_ffff_0000_0000;
+    for register in [FS_BASE, GS_BASE, KERNEL_GS_BASE] {
+        let (rax, rdx, rcx, flags): (u64, u64, u64, u64);
+        // SAFETY: nothing uses the bases, and the one is put back.
+        unsafe {
+            let original = rdmsr(register);
+            asm!(
+                // The upper halves mean nothing; the sum sets CF, PF, AF, ZF and clears SF, OF.
+                "mov {saved:e}, 0xffffffff", "add {saved:e}, 1",
+                "wrmsr",
+                "mov eax, 0", "mov edx, 0",
+                "rdmsr",
+                "pushfq", "pop {flags}",
+                saved = out(reg) _,
+                flags = out(reg) flags,
+                inout("rax") UPPER | VALUE & 0xffff_ffff => rax,
+                inout("rdx") UPPER | VALUE >> 32 => rdx,
+                inout("rcx") UPPER | u64::from(register) => rcx,
+            );
+            wrmsr(register, original);
+        }
+        equal("rax", rax, VALUE & 0xffff_ffff)?;
+        equal("rdx", rdx, VALUE >> 32)?;
+        equal("rcx", rcx, UPPER | u64::from(register))?;
+        equal("flags", flags & 0x8d5, 0x55)?;
+    }
+    Ok(())
+}
+
+/// What is no address cannot be a base: QEMU 7.2 takes it.
+fn msr_bases_bad() -> Outcome {
+    const BAD: u64 = 0x8000_0000_0000;
+    for register in [FS_BASE, GS_BASE, KERNEL_GS_BASE] {
+        let mut here = 0_u64;
+        // SAFETY: changes nothing but raises its exception.
+        let before = unsafe { rdmsr(register) };
+        let record = raised(GENERAL_PROTECTION, || unsafe {
+            faulting!(
+                "lea {0}, [rip + 2f]", "2: wrmsr";
+                out(reg) here, in("ecx") register, inout("rax") BAD & 0xffff_ffff => _, inout("rdx") BAD >> 32 => _
+            );
+        })?;
+        equal("rip", record.frame.rip, here)?;
+        equal("error", record.frame.error, 0)?;
+        equal("rcx is kept", record.frame.rcx, register.into())?;
+        equal("rdx is kept", record.frame.rdx, BAD >> 32)?;
+        // SAFETY: as above.
+        equal("is what it was", unsafe { rdmsr(register) }, before)?;
     }
     Ok(())
 }

@@ -128,10 +128,10 @@ pub struct SystemSegment {
 #[repr(C)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cpu {
-    /// The virtual IF: 0 or 2, which is bit 9 of RFLAGS as it stands in the second byte.
-    pub interrupts: u8,
-    /// Not zero: an interrupt waits to be delivered. The monitor sets and clears it.
-    pub pending: u8,
+    /// The virtual IF, as it stands in RFLAGS.
+    pub interrupts: u64,
+    /// The same bit if an interrupt waits to be delivered. The monitor sets and clears it.
+    pub pending: u64,
     /// 1 while CS is a 64-bit code segment, 0 while it is a 32-bit one (the L bit that CS caches).
     pub code64: u8,
     /// Bit n is set while segment register n caches something other than base 0 and a limit of 4 GiB. Matters to
@@ -188,6 +188,9 @@ pub struct Cpu {
 }
 
 impl Cpu {
+    /// What [`Cpu::pending`] is when an interrupt waits.
+    pub const PENDING: u64 = flag::INTERRUPT;
+
     /// A CPU in 32-bit protected mode without paging, as Multiboot 0.6.96 §3.2 hands it over: flat `code` and `data`
     /// selectors, interrupts off, no interrupt table.
     #[must_use]
@@ -265,8 +268,7 @@ impl Cpu {
     /// RFLAGS as the guest is to read it: with its IF, AC and NT, bit 1 set, without IOPL and TF.
     #[must_use]
     pub fn rflags(&self, regs: &Registers) -> u64 {
-        let interrupts = if self.interrupts == 0 { 0 } else { flag::INTERRUPT };
-        (regs.rflags & flag::LIVE) | (self.kept_flags & flag::KEPT) | interrupts | flag::FIXED
+        (regs.rflags & flag::LIVE) | (self.kept_flags & flag::KEPT) | self.interrupts | flag::FIXED
     }
 
     /// Takes RFLAGS as the guest wrote it apart. IOPL means nothing at CPL 0 and is dropped; so are TF and VM, which
@@ -274,7 +276,7 @@ impl Cpu {
     pub fn set_rflags(&mut self, regs: &mut Registers, value: u64) {
         regs.rflags = (value & flag::LIVE) | flag::FIXED;
         self.kept_flags = value & flag::KEPT;
-        self.interrupts = if value & flag::INTERRUPT == 0 { 0 } else { 2 };
+        self.interrupts = value & flag::INTERRUPT;
     }
 
     /// Whether an address is canonical: bits 63 to 47 alike (Intel SDM vol. 1 §3.3.7.1; four-level paging).
@@ -298,7 +300,7 @@ mod tests {
         cpu.set_rflags(&mut regs, written | flag::TRAP | (3 << 12));
 
         assert_eq!(cpu.rflags(&regs), written | flag::FIXED);
-        assert_eq!(cpu.interrupts, 2);
+        assert_eq!(cpu.interrupts, flag::INTERRUPT);
         assert_eq!(
             regs.rflags & (flag::INTERRUPT | flag::ALIGNMENT | flag::TRAP),
             0,

@@ -8,7 +8,7 @@
 
 mod control;
 mod flags;
-mod msr;
+pub(crate) mod msr;
 mod operand;
 mod ports;
 mod segments;

@@ -336,12 +336,15 @@ fn set_entry(index: u16, tag: u64, host: u32) {
 mod tests {
     use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-    use runu_deprivilege::translate::{Site, Source, translate};
+    use runu_deprivilege::translate::{Conditions, Site, Source, translate};
 
     use super::*;
     use crate::layout::DATA;
 
     const START: u64 = 0x10_0000;
+
+    /// A CPU that does nothing special.
+    const PLAIN: Conditions = Conditions { inline_flags: true, floating_point: true, system_call: None };
 
     /// The area that all caches of a process share, for one test at a time.
     fn area() -> MutexGuard<'static, ()> {
@@ -360,8 +363,7 @@ mod tests {
             bytes,
             in_page: bytes.len(),
             site: &|_| Site::Native,
-            inline_flags: true,
-            floating_point: true,
+            conditions: PLAIN,
             first_exit: cache.next_exit(),
         };
         let block = translate(&PLACES, &source);
@@ -455,8 +457,7 @@ mod tests {
                 bytes: &[0x48, 0x89, 0xd8],
                 in_page: 1,
                 site: &|_| Site::Native,
-                inline_flags: true,
-                floating_point: true,
+                conditions: PLAIN,
                 first_exit: 0,
             };
             cache.place(VirtAddr(start), CodeSize::Bits64, translate(&PLACES, &source), &source_pages, PAGE);

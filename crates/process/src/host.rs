@@ -126,6 +126,7 @@ pub(crate) fn new_context(cpu: Cpu, regs: Registers) -> &'static mut Context {
         fpu,
         cpu,
         regs,
+        folds: runu_deprivilege::translate::folds(),
         spills: [0; 16],
         target: 0,
         landing: 0,

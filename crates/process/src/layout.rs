@@ -101,6 +101,8 @@ pub(crate) struct Context {
     pub(crate) fpu: [u8; FPU_LEN],
     pub(crate) cpu: Cpu,
     pub(crate) regs: Registers,
+    /// See [`runu_deprivilege::translate::folds`].
+    pub(crate) folds: [u64; 256],
     pub(crate) spills: [u64; 16],
     pub(crate) target: u64,
     pub(crate) landing: u64,
@@ -196,6 +198,7 @@ pub(crate) const PLACES: Places = Places {
     scratch_top: at!(scratch) + 64,
     interrupts: at!(cpu.interrupts),
     pending: at!(cpu.pending),
+    folds: at!(folds),
     selectors: at!(cpu.selectors),
     cr0: at!(cpu.cr0),
     cr2: at!(cpu.cr2),
@@ -203,6 +206,7 @@ pub(crate) const PLACES: Places = Places {
     cr4: at!(cpu.cr4),
     xcr0: at!(cpu.xcr0),
     kernel_gs_base: at!(cpu.kernel_gs_base),
+    bounded_segments: at!(cpu.bounded_segments),
     tags: below_4g(TAGS),
     codes: below_4g(CODES),
 };

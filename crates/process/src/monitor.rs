@@ -15,11 +15,12 @@ mod faults;
 
 use runu_core::{Bytes, Counters, End, Phases, VirtAddr};
 use runu_deprivilege::{
+    cpu::Cpu,
     cpuid::Host,
     emulate::Trap,
     exception::{self, Undelivered},
     paging::{self, Intent, Translation},
-    translate::{self, CodeSize, Site, Source},
+    translate::{self, CodeSize, Conditions, Site, Source},
 };
 use runu_machine::Power;
 use rustc_hash::FxHashMap;
@@ -41,9 +42,6 @@ const OVERHANG: usize = 14;
 
 /// Instructions remembered at most. A guest that makes up more learns some again.
 const SITES_MAX: usize = 1 << 16;
-
-/// CR0.TS: floating point is switched off (Intel SDM vol. 3 §2.5).
-const CR0_TS: u64 = 1 << 3;
 
 /// Exceptions in a row without a guest instruction between that end the guest as stuck.
 const FRUITLESS_MAX: u32 = 64;
@@ -161,8 +159,7 @@ impl Monitor {
             bytes: window.get(..len).unwrap_or_default(),
             in_page,
             site: &|at| sites.get(&at).copied().unwrap_or_default(),
-            inline_flags: self.context.cpu.kept_flags == 0,
-            floating_point: self.context.cpu.cr0 & CR0_TS == 0,
+            conditions: Conditions::of(&self.context.cpu),
             first_exit: self.cache.next_exit(),
         };
         let block = translate::translate(&PLACES, &source);
@@ -317,8 +314,8 @@ fn page_of(found: Translation) -> u64 {
     found.addr.align_down(PAGE).0
 }
 
-fn pending(board: &mut Board) -> u8 {
-    if board.pc.interrupt_pending() { 2 } else { 0 }
+fn pending(board: &mut Board) -> u64 {
+    if board.pc.interrupt_pending() { Cpu::PENDING } else { 0 }
 }
 
 fn host_failed(error: std::io::Error) -> Trap {

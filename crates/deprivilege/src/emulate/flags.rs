@@ -11,7 +11,7 @@ impl Step<'_> {
 
     pub(super) fn sti(&mut self) -> Result<Effect, Trap> {
         let enabled_before = self.cpu.interrupts != 0;
-        self.cpu.interrupts = 2;
+        self.cpu.interrupts = flag::INTERRUPT;
         Ok(if enabled_before { Effect::Next } else { Effect::NextShadowed })
     }
 

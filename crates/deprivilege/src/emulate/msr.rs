@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Numbers of the registers that exist (Intel SDM vol. 4, table 2-2).
-mod number {
+pub(crate) mod number {
     pub(super) const TIME_STAMP_COUNTER: u32 = 0x10;
     pub(super) const APIC_BASE: u32 = 0x1b;
     pub(super) const PAT: u32 = 0x277;
@@ -24,9 +24,9 @@ mod number {
     pub(super) const LSTAR: u32 = 0xc000_0082;
     pub(super) const CSTAR: u32 = 0xc000_0083;
     pub(super) const FMASK: u32 = 0xc000_0084;
-    pub(super) const FS_BASE: u32 = 0xc000_0100;
-    pub(super) const GS_BASE: u32 = 0xc000_0101;
-    pub(super) const KERNEL_GS_BASE: u32 = 0xc000_0102;
+    pub(crate) const FS_BASE: u32 = 0xc000_0100;
+    pub(crate) const GS_BASE: u32 = 0xc000_0101;
+    pub(crate) const KERNEL_GS_BASE: u32 = 0xc000_0102;
     pub(super) const TSC_AUX: u32 = 0xc000_0103;
 }
 

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     cpu::{Cpu, efer, flag, segment},
     exception::{self, Exception, vector},
+    translate::SystemCall,
 };
 
 /// Segment registers that 32-bit code addresses through: ES, CS, SS, DS.
@@ -142,6 +143,7 @@ impl Step<'_> {
         if self.cpu.efer & efer::SCE == 0 || !self.cpu.long_mode_code() {
             return Err(Exception::invalid_opcode().into());
         }
+        let call = SystemCall::of(self.cpu);
         let flags = self.cpu.rflags(self.regs);
         let next = self.next_rip();
         if let Some(rcx) = self.regs.gpr.get_mut(RCX) {
@@ -150,12 +152,11 @@ impl Step<'_> {
         if let Some(r11) = self.regs.gpr.get_mut(R11) {
             *r11 = flags;
         }
-        self.cpu.set_rflags(self.regs, flags & !self.cpu.sfmask);
-        let selector = (self.cpu.star >> 32 & 0xfffc) as u16;
+        self.cpu.set_rflags(self.regs, flags & !call.mask);
         let [_, cs, ss, ..] = &mut self.cpu.selectors;
-        (*cs, *ss) = (selector, selector.wrapping_add(8));
+        (*cs, *ss) = (call.code, call.stack);
         self.cpu.bounded_segments &= !(1 << segment::CS | 1 << segment::SS);
-        self.regs.rip = self.cpu.lstar;
+        self.regs.rip = call.target.0;
         Ok(Effect::Jump)
     }
 

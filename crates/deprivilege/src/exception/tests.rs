@@ -21,7 +21,7 @@ fn interrupted(rig: &mut Rig, vector: u8) -> Result<(), Undelivered> {
 fn exception_with_error_code_leaves_a_full_frame() {
     let mut rig = Rig::long();
     rig.gate(13, HANDLER, INTERRUPT_GATE, 0);
-    rig.cpu.interrupts = 2;
+    rig.cpu.interrupts = flag::INTERRUPT;
     rig.regs.rflags |= flag::ZERO;
     rig.set("rsp", STACK - 3);
 
@@ -39,7 +39,7 @@ fn exception_with_error_code_leaves_a_full_frame() {
 fn interrupt_leaves_no_error_code_and_no_resume_flag() {
     let mut rig = Rig::long();
     rig.gate(32, HANDLER, INTERRUPT_GATE, 0);
-    rig.cpu.interrupts = 2;
+    rig.cpu.interrupts = flag::INTERRUPT;
     assert_eq!(interrupted(&mut rig, 32), Ok(()));
     assert_eq!(rig.get("rsp"), STACK - 40, "the top is aligned, not the bottom");
     assert_eq!((rig.stacked(0), rig.stacked(2)), (CODE, flag::INTERRUPT | flag::FIXED));
@@ -50,11 +50,11 @@ fn interrupt_with_a_stack_of_its_own_uses_it() {
     let mut rig = Rig::long();
     rig.gate(32, HANDLER, TRAP_GATE, 2);
     rig.bus.poke_u64(TSS + 0x2c, IST);
-    rig.cpu.interrupts = 2;
+    rig.cpu.interrupts = flag::INTERRUPT;
     assert_eq!(interrupted(&mut rig, 32), Ok(()));
     assert_eq!(rig.get("rsp"), IST - 40);
     assert_eq!(rig.stacked(3), STACK);
-    assert_eq!(rig.cpu.interrupts, 2, "a trap gate leaves IF");
+    assert_eq!(rig.cpu.interrupts, flag::INTERRUPT, "a trap gate leaves IF");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn exception_in_protected_mode_leaves_a_32_bit_frame() {
     rig.cpu.idt = Table { base: IDT, limit: 0xff };
     let gate = 0xb000 | u64::from(selector::CODE32) << 16 | INTERRUPT_GATE << 40;
     rig.bus.poke_u64(IDT + 8 * 13, gate);
-    rig.cpu.interrupts = 2;
+    rig.cpu.interrupts = flag::INTERRUPT;
     assert_eq!(raised(&mut rig, Exception::general_protection(0x30)), Ok(()));
     assert_eq!((rig.regs.rip, rig.get("rsp"), rig.cpu.interrupts), (0xb000, STACK - 16, 0));
     let frame: [u8; 16] = rig.bus.peek(STACK - 16);

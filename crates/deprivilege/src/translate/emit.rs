@@ -10,12 +10,15 @@
     reason = "register numbers are below 16, a block is some KiB long"
 )]
 
+mod system;
+
 use iced_x86::{
     Code, Decoder, DecoderOptions, Encoder, Instruction, InstructionInfoFactory, InstructionInfoOptions,
     MemoryOperand, Mnemonic, OpKind, Register,
 };
 
 use super::{CodeSize, HALF_BITS, sensitive::Field};
+use crate::cpu::flag;
 
 /// Absolute addresses of what translated code uses, all below 2 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +37,14 @@ pub struct Places {
     pub gate32: u32,
     /// 8 bytes: `rsp` while flags are kept on the scratch stack.
     pub stack_pointer: u32,
-    /// Top of a scratch stack of at least 16 bytes. Flags are pushed first.
+    /// Top of a scratch stack of at least 8 bytes, for flags.
     pub scratch_top: u32,
-    /// 1 byte: the virtual interrupt flag, 0 or 2.
+    /// 8 bytes: the virtual interrupt flag, as it stands in RFLAGS.
     pub interrupts: u32,
-    /// 1 byte: 2 if an interrupt is pending, else 0.
+    /// 8 bytes: the same flag if an interrupt is pending, else 0.
     pub pending: u32,
+    /// 256 8-byte entries, one for each value of bits 47 to 40 of an address: what folding adds to it, see [`folds`].
+    pub folds: u32,
     /// Six 2-byte selectors by hardware number.
     pub selectors: u32,
     /// 8 bytes each: control registers.
@@ -54,11 +59,24 @@ pub struct Places {
     pub xcr0: u32,
     /// 8 bytes: `IA32_KERNEL_GS_BASE`.
     pub kernel_gs_base: u32,
+    /// 1 byte: [`Cpu::bounded_segments`](crate::cpu::Cpu::bounded_segments).
+    pub bounded_segments: u32,
     /// 65,536 8-byte entries: minus the guest address whose low 16 bits are the index.
     pub tags: u32,
     /// 65,536 4-byte entries: the host address for it.
     pub codes: u32,
 }
+
+/// What folding an address adds to it, by its bits 47 to 40: in the top 32 TiB of the kernel half, where these are all ones from
+/// bit 45 on, what makes it wrap to its lowest [`HALF_BITS`] bits. An address that is not canonical stays one that is not.
+#[must_use]
+pub fn folds() -> [u64; 256] {
+    let top = |bits: usize| bits >> (HALF_BITS - 1 - 40) == 0b111;
+    std::array::from_fn(|bits| if top(bits) { 1 << HALF_BITS } else { 0 })
+}
+
+/// IF in 32 bits.
+const INTERRUPT_FLAG: u32 = flag::INTERRUPT as u32;
 
 /// Selector of the host's 64-bit user code segment (Linux arch/x86/include/asm/segment.h, `__USER_CS`).
 const USER_CS: u16 = 0x33;
@@ -338,24 +356,20 @@ impl<'a> Emitter<'a> {
     }
 
     /// The address of the operand; in the top 32 TiB of the kernel half, with all bits from [`HALF_BITS`] on cleared. Any
-    /// other address stays and faults where it must. Flags survive on the scratch stack.
+    /// other address stays and faults where it must. Neither flags nor branches are used: loops over memory go through here.
     pub(super) fn load_folded_address(&mut self, insn: &Instruction, register: Register) {
-        /// An address is in the top 2^45 bytes if the bits from 45 on are all ones.
-        const TOP_BITS: u8 = HALF_BITS as u8 - 1;
-        const CLEARED: u8 = 64 - HALF_BITS as u8;
+        let helper = if register == Register::RCX { Register::RDX } else { Register::RCX };
+        let (number, other) = (register.number() as u8, helper.number() as u8);
         self.load_address(insn, register);
-        self.switch_to_scratch_stack();
-        let number = register.number() as u8;
-        let (wide, narrow) = (0x48 | number >> 3, 0x40 | number >> 3);
-        let low = number & 7;
-        self.copy(&[narrow, 0x50 | low]); // push r
-        self.copy(&[wide, 0xc1, 0xf8 | low, TOP_BITS]); // sar r, 45
-        self.copy(&[wide, 0xff, 0xc0 | low]); // inc r
-        self.copy(&[narrow, 0x58 | low]); // pop r
-        self.copy(&[0x75, 8]); // jnz over the shifts
-        self.copy(&[wide, 0xc1, 0xe0 | low, CLEARED]); // shl r, 18
-        self.copy(&[wide, 0xc1, 0xe8 | low, CLEARED]); // shr r, 18
-        self.leave_scratch_stack();
+        self.spill(helper);
+        self.store(register, self.places.target);
+        self.absolute(&[], &[0x0f, 0xb6], other, self.places.target + 5); // movzx helper, byte [target+5]
+        self.copy(&[0x48, 0x8b, 0x04 | other << 3, 0xc5 | other << 3]); // mov helper, [helper*8+folds]
+        self.copy(&self.places.folds.to_le_bytes());
+        let (extended, low) = (number >> 3, number & 7);
+        // lea register, [register+helper]
+        self.copy(&[0x48 | extended << 2 | extended, 0x8d, 0x04 | low << 3, other << 3 | low]);
+        self.unspill(helper);
     }
 
     /// `mov [stack_pointer], rsp; mov esp, scratch_top; pushfq`
@@ -417,21 +431,24 @@ impl<'a> Emitter<'a> {
 
     // The virtual CPU.
 
-    /// `mov byte [interrupts], 0`
+    /// `mov qword [interrupts], 0`
     pub(super) fn disable_interrupts(&mut self) {
-        self.absolute(&[], &[0xc6], 0, self.places.interrupts);
-        self.copy(&[0]);
+        self.set_interrupts(0);
     }
 
-    /// `mov byte [interrupts], 2`
+    /// `mov qword [interrupts], IF`
     pub(super) fn enable_interrupts(&mut self) {
-        self.absolute(&[], &[0xc6], 0, self.places.interrupts);
-        self.copy(&[2]);
+        self.set_interrupts(INTERRUPT_FLAG);
     }
 
-    /// `movzx ecx, byte [pending]; jrcxz …`: the jump is taken when nothing is pending. Changes `rcx`.
+    fn set_interrupts(&mut self, value: u32) {
+        self.absolute(&[0x48], &[0xc7], 0, self.places.interrupts);
+        self.copy(&value.to_le_bytes());
+    }
+
+    /// `mov rcx, [pending]; jrcxz …`: the jump is taken when nothing is pending. Changes `rcx`.
     pub(super) fn skip_unless_pending(&mut self) -> Short {
-        self.absolute(&[], &[0x0f, 0xb6], 1, self.places.pending);
+        self.fetch(Register::RCX, self.places.pending);
         self.copy(&[0xe3, 0]);
         Short(self.code.len() - 1)
     }
@@ -440,12 +457,14 @@ impl<'a> Emitter<'a> {
         self.copy(&[0x9c]);
     }
 
-    /// Replaces IF, which ring 3 sees set, on top of the guest's stack by the virtual one. Changes `rcx` and `rdx`.
+    /// Replaces IF, which ring 3 sees set, on top of the guest's stack by the virtual one. All of them are taken and put back,
+    /// because what is next is to pop them: a load from two stores would have to wait for both. Changes `rcx` and `rdx`.
     pub(super) fn merge_interrupt_flag_on_stack(&mut self) {
-        self.copy(&[0x0f, 0xb6, 0x4c, 0x24, 0x01]); // movzx ecx, byte [rsp+1]
-        self.absolute(&[], &[0x0f, 0xb6], 2, self.places.interrupts); // movzx edx, byte [interrupts]
-        self.copy(&[0x8d, 0x4c, 0x11, 0xfe]); // lea ecx, [rcx+rdx-2]
-        self.copy(&[0x88, 0x4c, 0x24, 0x01]); // mov [rsp+1], cl
+        self.pop(Register::RCX);
+        self.fetch(Register::RDX, self.places.interrupts);
+        self.copy(&[0x48, 0x8d, 0x8c, 0x11]); // lea rcx, [rcx+rdx-IF]
+        self.copy(&INTERRUPT_FLAG.wrapping_neg().to_le_bytes());
+        self.push(Register::RCX);
     }
 
     /// Takes IF from the flags on top of the guest's stack. Leaves `rcx` non-zero if an interrupt can now be delivered;
@@ -458,10 +477,10 @@ impl<'a> Emitter<'a> {
         self.copy(&UNUSUAL.to_le_bytes());
         self.copy(&[0x0f, 0x85, 0, 0, 0, 0]); // jnz unusual
         let unusual = Near(self.code.len() - 4);
-        self.copy(&[0xc1, 0xe9, 8]); // shr ecx, 8
-        self.copy(&[0x83, 0xe1, 2]); // and ecx, 2
-        self.absolute(&[], &[0x88], 1, self.places.interrupts); // mov [interrupts], cl
-        self.absolute(&[], &[0x22], 1, self.places.pending); // and cl, [pending]
+        self.copy(&[0x81, 0xe1]); // and ecx, IF
+        self.copy(&INTERRUPT_FLAG.to_le_bytes());
+        self.store(Register::RCX, self.places.interrupts);
+        self.absolute(&[], &[0x23], 1, self.places.pending); // and ecx, [pending]
         unusual
     }
 

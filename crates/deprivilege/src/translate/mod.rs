@@ -17,6 +17,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "offsets in a block, which is some KiB long")]
 
 mod branch;
+mod conditions;
 mod emit;
 mod sensitive;
 #[cfg(test)]
@@ -30,7 +31,8 @@ use emit::Emitter;
 use translator::{Then, Translator};
 
 pub use branch::branch;
-pub use emit::Places;
+pub use conditions::{Conditions, SystemCall};
+pub use emit::{Places, folds};
 
 /// Instructions of a block at most. A longer run goes on in the next block; the bound keeps invalidation cheap.
 const INSTRUCTIONS_MAX: usize = 96;
@@ -82,10 +84,8 @@ pub struct Source<'a> {
     pub in_page: usize,
     /// What is known of the instruction at an address.
     pub site: &'a dyn Fn(u64) -> Site,
-    /// Whether `pushf` and `popf` may deal with the flags by themselves: not while the virtual CPU holds AC or NT.
-    pub inline_flags: bool,
-    /// Whether x87, SSE and AVX instructions may run: not while CR0.TS is set.
-    pub floating_point: bool,
+    /// How the virtual CPU stands.
+    pub conditions: Conditions,
     /// Number of the block's first exit; the others follow.
     pub first_exit: u32,
 }

@@ -35,6 +35,9 @@ pub(super) enum Handling {
     PushFlags,
     PopFlags,
     SwapGs,
+    ReadMsr,
+    WriteMsr,
+    SystemCall,
     ReadField {
         register: Register,
         field: Field,
@@ -209,6 +212,9 @@ fn inline(insn: &Instruction) -> Option<Handling> {
         Code::Pushfq => Handling::PushFlags,
         Code::Popfq => Handling::PopFlags,
         Code::Swapgs => Handling::SwapGs,
+        Code::Rdmsr => Handling::ReadMsr,
+        Code::Wrmsr => Handling::WriteMsr,
+        Code::Syscall => Handling::SystemCall,
         Code::Mov_r64_cr => {
             let field = match insn.op1_register() {
                 Register::CR0 => Field::Cr0,

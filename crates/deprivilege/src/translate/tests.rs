@@ -6,7 +6,9 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKi
 use proptest::prelude::*;
 use runu_core::VirtAddr;
 
-use super::{Block, CodeSize, ENTRY_LEN, Exit, Places, Site, Source, translate};
+use super::{
+    Block, CodeSize, Conditions, ENTRY_LEN, Exit, HALF_BITS, Places, Site, Source, SystemCall, folds, translate,
+};
 
 const PLACES: Places = Places {
     spills: 0x7000_1000,
@@ -17,8 +19,9 @@ const PLACES: Places = Places {
     gate32: 0x7100_0000,
     stack_pointer: 0x7000_1120,
     scratch_top: 0x7000_1180,
-    interrupts: 0x7000_1180,
-    pending: 0x7000_1181,
+    interrupts: 0x7000_1200,
+    pending: 0x7000_1208,
+    folds: 0x7000_1400,
     selectors: 0x7000_1188,
     cr0: 0x7000_11a0,
     cr2: 0x7000_11a8,
@@ -26,11 +29,15 @@ const PLACES: Places = Places {
     cr4: 0x7000_11b8,
     xcr0: 0x7000_11c0,
     kernel_gs_base: 0x7000_11c8,
+    bounded_segments: 0x7000_1182,
     tags: 0x7010_0000,
     codes: 0x7018_0000,
 };
 
 const START: u64 = 0x10_0000;
+
+/// A CPU that does nothing special.
+const PLAIN: Conditions = Conditions { inline_flags: true, floating_point: true, system_call: None };
 
 fn block_at(start: u64, size: CodeSize, bytes: &[u8], site: Site) -> Block {
     let source = Source {
@@ -39,8 +46,20 @@ fn block_at(start: u64, size: CodeSize, bytes: &[u8], site: Site) -> Block {
         bytes,
         in_page: bytes.len(),
         site: &|_| site,
-        inline_flags: true,
-        floating_point: true,
+        conditions: PLAIN,
+        first_exit: 100,
+    };
+    translate(&PLACES, &source)
+}
+
+fn block_under(conditions: Conditions, bytes: &[u8]) -> Block {
+    let source = Source {
+        start: VirtAddr(START),
+        size: CodeSize::Bits64,
+        bytes,
+        in_page: bytes.len(),
+        site: &|_| Site::Native,
+        conditions,
         first_exit: 100,
     };
     translate(&PLACES, &source)
@@ -216,10 +235,50 @@ fn folded_access_clears_the_high_bits_and_keeps_flags() {
     let block = block_at(START, CodeSize::Bits64, &[0x48, 0x8b, 0x44, 0xcb, 0x10], Site::Folded);
     let listing = listing(&block);
     assert_eq!(listing[1], "lea rdi,[rbx+rcx*8+10h]");
-    let fold = ["pushfq", "push rdi", "sar rdi,2Dh", "inc rdi", "pop rdi", "jne short 0000000000000035h"];
-    assert_eq!(listing[4..10], fold);
-    assert_eq!(listing[10..13], ["shl rdi,12h", "shr rdi,12h", "popfq"]);
-    assert_eq!(listing[14], "mov rax,[rdi]");
+    let fold = [
+        "mov [70001008h],rcx",
+        "mov [70001100h],rdi",
+        "movzx ecx,byte ptr [70001105h]",
+        "mov rcx,[rcx*8+70001400h]",
+        "lea rdi,[rdi+rcx]",
+        "mov rcx,[70001008h]",
+        "mov rax,[rdi]",
+    ];
+    assert_eq!(listing[2..9], fold);
+}
+
+#[test]
+fn folding_confines_the_top_of_the_kernel_half_and_makes_nothing_else_an_address() {
+    let folded = |address: u64| address.wrapping_add(folds()[usize::from(address.to_le_bytes()[5])]);
+    let canonical = |address: u64| matches!(address >> 47, 0 | 0x1_ffff);
+    for address in [0xffff_e000_0000_0000, 0xffff_ff80_1234_5678, u64::MAX] {
+        assert_eq!(folded(address), address & ((1 << HALF_BITS) - 1), "{address:#x}");
+    }
+    for address in [0, 0x1234, 0x7fff_ffff_ffff, 0xffff_8000_0000_0000, 0xffff_dfff_ffff_ffff] {
+        assert_eq!(folded(address), address, "{address:#x}");
+    }
+    for top in (0x0001..0xffff).step_by(17).chain([0xfffe]) {
+        for bits in 0..256 {
+            let address = top << 48 | bits << 40;
+            assert!(!canonical(address) && !canonical(folded(address)), "{address:#x}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn folded_address_of_any_operand_is_computed_without_touching_flags(
+        bytes in proptest::collection::vec(any::<u8>(), 15),
+    ) {
+        let insn = Decoder::with_ip(64, &bytes, START, DecoderOptions::NONE).decode();
+        if insn.is_invalid() || insn.flow_control() != FlowControl::Next || insn.is_privileged() {
+            return Ok(());
+        }
+        let block = block_at(START, CodeSize::Bits64, &bytes[..insn.len()], Site::Folded);
+        let host = host(&block, CodeSize::Bits64);
+        let changed = host.iter().fold(0, |changed, insn| changed | insn.rflags_modified());
+        prop_assert_eq!(changed & !insn.rflags_modified(), 0, "{}", insn);
+    }
 }
 
 #[test]
@@ -262,6 +321,8 @@ fn sensitive_instructions_that_do_not_trap_leave_to_the_monitor() {
         &[0x8e, 0xd8],             // mov ds, eax
         &[0x0f, 0xa0],             // push fs
         &[0x0f, 0x05],             // syscall
+        &[0x0f, 0x32],             // rdmsr
+        &[0x0f, 0x30],             // wrmsr
         &[0x0f, 0x34],             // sysenter
         &[0xcd, 0x80],             // int 80h
         &[0xcc],                   // int3
@@ -280,18 +341,51 @@ fn sensitive_instructions_that_do_not_trap_leave_to_the_monitor() {
 }
 
 #[test]
+fn system_call_leads_to_the_kernels_entry_with_its_flags_and_selectors() {
+    let call = SystemCall { target: VirtAddr(0x20_0000), mask: 0x4_7700, code: 0x08, stack: 0x10 };
+    let conditions = Conditions { system_call: Some(call), ..PLAIN };
+    let block = block_under(conditions, &[0x0f, 0x05]);
+    check_block(&block, CodeSize::Bits64);
+    assert!(matches!(block.exits[0], Exit::Direct { target: VirtAddr(0x20_0000), .. }));
+    let listing = listing(&block);
+    for expected in ["mov ecx,100002h", "mov dword ptr [7000118Ah],100008h", "and ecx,0FFFB88FFh"] {
+        assert!(listing.iter().any(|line| line == expected), "{expected} in {listing:#?}");
+    }
+}
+
+#[test]
+fn system_call_is_left_to_the_monitor_where_it_may_not_be_one() {
+    let call = SystemCall { target: VirtAddr(0x20_0000), mask: 0, code: 0x08, stack: 0x10 };
+    let kept = Conditions { system_call: Some(call), inline_flags: false, ..PLAIN };
+    for conditions in [PLAIN, kept] {
+        let block = block_under(conditions, &[0x0f, 0x05]);
+        assert!(matches!(block.exits[0], Exit::Emulate { .. }), "{conditions:?}");
+    }
+    // sti; syscall: an interrupt must be able to come behind it.
+    let block = block_under(Conditions { system_call: Some(call), ..PLAIN }, &[0xfb, 0x0f, 0x05]);
+    assert!(matches!(block.exits[0], Exit::Emulate { .. }));
+}
+
+#[test]
+fn registers_other_than_the_bases_of_fs_and_gs_are_left_to_the_monitor() {
+    for bytes in [[0x0f, 0x32], [0x0f, 0x30]] {
+        let block = block(&bytes);
+        check_block(&block, CodeSize::Bits64);
+        assert!(matches!(block.exits[0], Exit::Emulate { .. }));
+        let listing = listing(&block);
+        let bases = ["lea ecx,[rcx+3FFFFF00h]", "lea ecx,[rcx-1]", "lea ecx,[rcx-1]"];
+        let told_apart: Vec<&String> = listing.iter().filter(|line| line.starts_with("lea")).collect();
+        assert_eq!(told_apart, bases);
+        for insn in host(&block, CodeSize::Bits64) {
+            assert_eq!(insn.rflags_modified(), 0, "`{insn}`");
+        }
+    }
+}
+
+#[test]
 fn flags_that_the_cpu_keeps_apart_are_left_to_the_monitor() {
-    let source = Source {
-        start: VirtAddr(START),
-        size: CodeSize::Bits64,
-        bytes: &[0x9c],
-        in_page: 1,
-        site: &|_| Site::Native,
-        inline_flags: false,
-        floating_point: true,
-        first_exit: 0,
-    };
-    assert!(matches!(translate(&PLACES, &source).exits[0], Exit::Emulate { .. }));
+    let block = block_under(Conditions { inline_flags: false, ..PLAIN }, &[0x9c]);
+    assert!(matches!(block.exits[0], Exit::Emulate { .. }));
 }
 
 #[test]
@@ -305,17 +399,7 @@ fn floating_point_that_is_switched_off_is_not_available() {
         (&[0x48, 0x89, 0xc8], false), // mov rax, rcx
     ];
     for (bytes, expected) in cases {
-        let source = Source {
-            start: VirtAddr(START),
-            size: CodeSize::Bits64,
-            bytes,
-            in_page: bytes.len(),
-            site: &|_| Site::Native,
-            inline_flags: true,
-            floating_point: false,
-            first_exit: 0,
-        };
-        let block = translate(&PLACES, &source);
+        let block = block_under(Conditions { floating_point: false, ..PLAIN }, bytes);
         assert_eq!(matches!(block.exits[0], Exit::NotAvailable { .. }), *expected, "{bytes:x?}");
     }
 }

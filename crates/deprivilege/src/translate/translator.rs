@@ -6,8 +6,8 @@ use iced_x86::{Code, FlowControl, Instruction, OpKind, Register};
 use runu_core::VirtAddr;
 
 use super::{
-    Block, CodeSize, Exit, INSTRUCTIONS_MAX, Mark, Places, Site, Source,
-    emit::{self, Emitter},
+    Block, CodeSize, Exit, INSTRUCTIONS_MAX, Mark, Places, Site, Source, SystemCall,
+    emit::{self, Emitter, Short},
     sensitive::{self, Handling, handling},
 };
 
@@ -145,13 +145,16 @@ impl<'a> Translator<'a> {
         let last =
             offset + insn.len() >= self.source.in_page || self.instructions as usize == INSTRUCTIONS_MAX;
         let handling = match handling(insn, self.source.size) {
-            Handling::PushFlags | Handling::PopFlags if !self.source.inline_flags || site != Site::Native => {
+            Handling::PushFlags | Handling::PopFlags
+                if !self.source.conditions.inline_flags || site != Site::Native =>
+            {
                 Handling::Emulate
             }
+            Handling::SystemCall if enabling || self.system_call().is_none() => Handling::EmulateAndEnd,
             Handling::EnableInterrupts if last => Handling::Emulate,
             other => other,
         };
-        if !self.source.floating_point && sensitive::uses_floating_point(insn) {
+        if !self.source.conditions.floating_point && sensitive::uses_floating_point(insn) {
             self.begin(offset, true);
             self.leave(Exit::NotAvailable { at: VirtAddr(insn.ip()) });
             return Then::End;
@@ -188,6 +191,9 @@ impl<'a> Translator<'a> {
             Handling::PushFlags => self.push_flags(),
             Handling::PopFlags => self.pop_flags(insn),
             Handling::SwapGs => self.swap_gs(),
+            Handling::ReadMsr => self.read_msr(insn),
+            Handling::WriteMsr => self.write_msr(insn),
+            Handling::SystemCall => self.enter_kernel(insn),
             Handling::ReadField { register, field } => {
                 self.emit.load(register, field);
                 Then::GoOn
@@ -201,7 +207,11 @@ impl<'a> Translator<'a> {
         // Behind an emulated instruction the monitor looks, `popf` looks itself, and behind `cli` there is nothing to see.
         let looks_itself = matches!(
             handling,
-            Handling::Emulate | Handling::EmulateAndEnd | Handling::PopFlags | Handling::DisableInterrupts
+            Handling::Emulate
+                | Handling::EmulateAndEnd
+                | Handling::PopFlags
+                | Handling::DisableInterrupts
+                | Handling::SystemCall
         );
         if enabling && !branch && !looks_itself {
             self.begin(offset + insn.len(), false);
@@ -422,6 +432,78 @@ impl<'a> Translator<'a> {
         self.emit.unspill(Register::RDX);
         self.emit.unspill(Register::RCX);
         Then::GoOn
+    }
+
+    /// `rdmsr` of the bases of FS and GS, which kernels read with every thread that they change to; the rest is the monitor's.
+    fn read_msr(&mut self, insn: &Instruction) -> Then {
+        let ([fs, gs, kernel], spilled, done) = self.bases(insn);
+        self.land(fs, spilled);
+        self.emit.read_fs_base();
+        let read_fs = self.emit.jump_short();
+        self.land(gs, spilled);
+        self.emit.read_gs_base();
+        let read_gs = self.emit.jump_short();
+        self.land(kernel, spilled);
+        self.emit.read_kernel_gs_base();
+        self.land(read_fs, spilled);
+        self.land(read_gs, spilled);
+        self.emit.split_halves();
+        self.emit.unspill(Register::RCX);
+        self.land(done, 0);
+        Then::GoOn
+    }
+
+    /// `wrmsr` of the same.
+    fn write_msr(&mut self, insn: &Instruction) -> Then {
+        let ([fs, gs, kernel], spilled, done) = self.bases(insn);
+        self.land(fs, spilled);
+        self.emit.join_halves();
+        self.emit.write_fs_base();
+        let wrote_fs = self.emit.jump_short();
+        self.land(gs, spilled);
+        self.emit.join_halves();
+        self.emit.write_gs_base();
+        let wrote_gs = self.emit.jump_short();
+        self.land(kernel, spilled);
+        self.emit.join_halves();
+        self.spill(&[Register::RDX], spilled);
+        self.emit.write_kernel_gs_base();
+        self.emit.unspill(Register::RDX);
+        self.land(wrote_fs, spilled);
+        self.land(wrote_gs, spilled);
+        self.emit.unspill(Register::RCX);
+        self.land(done, 0);
+        Then::GoOn
+    }
+
+    /// Jumps for each of these bases, with these registers spilled, and one away from what was done for any other register.
+    fn bases(&mut self, insn: &Instruction) -> ([Short; 3], u16, Short) {
+        let spilled = self.spill(&[Register::RCX], 0);
+        let bases = self.emit.tell_bases_apart();
+        self.emit.unspill(Register::RCX);
+        self.ask(|resume| Exit::Emulate { instruction: Box::new(*insn), resume });
+        (bases, spilled, self.emit.jump_short())
+    }
+
+    /// A jump leads here.
+    fn land(&mut self, jump: Short, spilled: u16) {
+        self.emit.land_short(jump);
+        self.mark(spilled, false);
+    }
+
+    /// What `syscall` does, if it can be done here.
+    fn system_call(&self) -> Option<SystemCall> {
+        let conditions = self.source.conditions;
+        conditions.system_call.filter(|_| conditions.inline_flags)
+    }
+
+    fn enter_kernel(&mut self, insn: &Instruction) -> Then {
+        if let Some(call) = self.system_call() {
+            self.emit.enter_kernel(&call, insn.next_ip());
+            let site = self.emit.jump_rel32();
+            self.link(call.target.0, site);
+        }
+        Then::End
     }
 
     /// `xsave` and kin with the requested components confined to the guest's XCR0: hardware would use the host's.

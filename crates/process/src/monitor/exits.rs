@@ -8,10 +8,10 @@ use runu_deprivilege::{
     emulate::{self, Effect, Trap},
     exception::Exception,
     paging::{self, Intent},
-    translate::{self, Exit},
+    translate::{self, Conditions, Exit},
 };
 
-use super::{CR0_TS, Monitor, Stop};
+use super::{Monitor, Stop};
 use crate::{
     cache::Moment,
     layout::{self, Reach},
@@ -121,11 +121,9 @@ impl Monitor {
     fn emulate(&mut self, insn: &Instruction, resume: Resume) -> Result<(), Stop> {
         self.context.regs.rip = insn.ip();
         let context = &mut *self.context;
-        let (flags, cr0) = (context.cpu.kept_flags, context.cpu.cr0);
+        let conditions = Conditions::of(&context.cpu);
         let result = emulate::emulate(insn, &mut context.cpu, &mut context.regs, &mut self.board, &self.host);
-        let cpu = &self.context.cpu;
-        if (flags == 0) != (cpu.kept_flags == 0) || (cr0 ^ cpu.cr0) & CR0_TS != 0 {
-            // Code is translated for how these stand.
+        if Conditions::of(&self.context.cpu) != conditions {
             self.forget_all_code();
         }
         self.carried_out(result, insn, resume)

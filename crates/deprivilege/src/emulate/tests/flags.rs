@@ -16,7 +16,7 @@ const HLT: &[u8] = &[0xf4];
 #[test]
 fn critical_section_with_pushf_cli_popf_restores_the_interrupt_flag() {
     let mut rig = Rig::long();
-    rig.cpu.interrupts = 2;
+    rig.cpu.interrupts = flag::INTERRUPT;
 
     assert_eq!(rig.run(PUSHFQ), Ok(Effect::Next));
     assert_eq!(rig.run(CLI), Ok(Effect::Next));
@@ -24,7 +24,7 @@ fn critical_section_with_pushf_cli_popf_restores_the_interrupt_flag() {
     assert_eq!(rig.stacked(0), flag::INTERRUPT | flag::FIXED);
     assert_eq!(rig.run(POPFQ), Ok(Effect::Next));
 
-    assert_eq!(rig.cpu.interrupts, 2);
+    assert_eq!(rig.cpu.interrupts, flag::INTERRUPT);
     assert_eq!(rig.get("rsp"), STACK);
     assert_eq!(rig.regs.rip, CODE + 3);
 }

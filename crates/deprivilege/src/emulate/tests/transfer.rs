@@ -144,7 +144,7 @@ fn iretq_takes_all_five_words() {
     let flags = flag::INTERRUPT | flag::CARRY | flag::FIXED;
     push_frame(&mut rig, &[0x2000, selector::CODE64.into(), flags | flag::RESUME, 0x7000, 0]);
     assert_eq!(rig.run(IRETQ), Ok(Effect::Jump));
-    assert_eq!((rig.regs.rip, rig.get("rsp"), rig.cpu.interrupts), (0x2000, 0x7000, 2));
+    assert_eq!((rig.regs.rip, rig.get("rsp"), rig.cpu.interrupts), (0x2000, 0x7000, flag::INTERRUPT));
     assert_eq!(rig.cpu.rflags(&rig.regs), flags);
     assert_eq!(rig.cpu.selectors.get(segment::SS), Some(&0));
 }
@@ -190,19 +190,19 @@ fn iretd_in_32_bit_code_takes_three_words() {
     let mut rig = Rig::protected();
     rig.bus.poke(STACK, &[0, 0x20, 0, 0, 0x18, 0, 0, 0, 0x02, 0x02, 0, 0]);
     assert_eq!(rig.run(&[0xcf]), Ok(Effect::Jump));
-    assert_eq!((rig.regs.rip, rig.get("rsp"), rig.cpu.interrupts), (0x2000, STACK + 12, 2));
+    assert_eq!((rig.regs.rip, rig.get("rsp"), rig.cpu.interrupts), (0x2000, STACK + 12, flag::INTERRUPT));
 }
 
 #[test]
 fn software_interrupt_returns_behind_itself() {
     for (code, vector) in [(&[0xcd_u8, 0x80] as &[u8], 0x80), (&[0xcc], 3), (&[0xf1], 1)] {
         let mut rig = Rig::long();
-        rig.cpu.interrupts = 2;
+        rig.cpu.interrupts = flag::INTERRUPT;
         rig.gate(vector, HANDLER, TRAP_GATE, 0);
         assert_eq!(rig.run(code), Ok(Effect::Jump));
         assert_eq!(rig.regs.rip, HANDLER);
         assert_eq!(rig.stacked(0), CODE + u64::try_from(code.len()).unwrap_or(0));
-        assert_eq!(rig.cpu.interrupts, 2, "a trap gate leaves IF");
+        assert_eq!(rig.cpu.interrupts, flag::INTERRUPT, "a trap gate leaves IF");
         assert_eq!(rig.run(IRETQ), Ok(Effect::Jump));
         assert_eq!(rig.get("rsp"), STACK);
     }
@@ -226,7 +226,7 @@ fn syscall_enters_the_kernel_the_guest_set_up() {
     rig.cpu.star = 0x0008 << 32;
     rig.cpu.lstar = HANDLER;
     rig.cpu.sfmask = flag::INTERRUPT | flag::DIRECTION;
-    rig.cpu.interrupts = 2;
+    rig.cpu.interrupts = flag::INTERRUPT;
     rig.regs.rflags = flag::CARRY | flag::DIRECTION | flag::FIXED;
     let flags = rig.cpu.rflags(&rig.regs);
 
@@ -275,7 +275,7 @@ fn multiboot_start_reaches_64_bit_code() {
 #[test]
 fn interrupt_gate_clears_the_interrupt_flag() {
     let mut rig = Rig::long();
-    rig.cpu.interrupts = 2;
+    rig.cpu.interrupts = flag::INTERRUPT;
     rig.gate(0x30, HANDLER, INTERRUPT_GATE, 0);
     assert_eq!(rig.run(&[0xcd, 0x30]), Ok(Effect::Jump));
     assert_eq!(rig.cpu.interrupts, 0);
