@@ -17,7 +17,7 @@ mod memory;
 mod pci;
 mod virtio;
 
-pub use devices::{APIC_TIMER_KHZ, Console, Nanos, Pc, PortSize, Power, WallClock};
+pub use devices::{APIC_TIMER_KHZ, Console, Foreseen, Nanos, Pc, PortSize, Power, Shortcut, WallClock};
 pub use memory::{GuestMemory, MemoryError, OutOfRam, Region};
 pub use virtio::{
     Cards, Channel, ChannelError, Disk, Entropy, FRAME_MAX, HEADER_LEN, Inquiry, Keyboard, Mac, Medium,

@@ -3,10 +3,13 @@
 use std::{cell::Cell, rc::Rc};
 
 use runu_core::{GuestAddr, NetworkCard, Place, Plan};
-use runu_deprivilege::bus::Bus;
+use runu_deprivilege::{
+    bus::Bus,
+    translate::{PortRead, PortWrite},
+};
 use runu_machine::{
-    Cards, Channel, ChannelError, Console, Disk, GuestMemory, Mac, Nanos, Narrow, Net, NineP, Pc, PortSize,
-    Power, Relay, WallClock, Wire,
+    Cards, Channel, ChannelError, Console, Disk, Foreseen, GuestMemory, Mac, Nanos, Narrow, Net, NineP, Pc,
+    PortSize, Power, Relay, Shortcut, WallClock, Wire,
 };
 
 use crate::{
@@ -161,6 +164,8 @@ pub(crate) struct Board {
     /// When the first byte of output left, in nanoseconds of `CLOCK_MONOTONIC`; 0 before.
     pub(crate) first_output: Rc<Cell<u64>>,
     output_due: Rc<Cell<Option<u64>>>,
+    /// A device that a console is written to was used, or input has come: shortcuts may have changed.
+    console_used: bool,
 }
 
 impl Board {
@@ -197,6 +202,7 @@ impl Board {
             used: false,
             first_output,
             output_due: due,
+            console_used: true,
         })
     }
 }
@@ -245,6 +251,35 @@ impl Board {
         [timers, self.output_due.get()].into_iter().flatten().min()
     }
 
+    /// Whether output waits that will be written at [`Board::deadline`] at the latest.
+    pub(crate) fn output_waits(&self) -> bool {
+        self.output_due.get().is_some()
+    }
+
+    /// Bytes were written to ports before anything else that is done with devices from now on.
+    pub(crate) fn write_ports(&mut self, writes: &[PortWrite]) {
+        for write in writes {
+            self.port_out(write.port, 1, write.value.into());
+        }
+        // Who writes need not come by to have it looked for what he is told.
+        self.input.take(&mut self.pc, host::now());
+    }
+
+    /// Tells translated code which ports it can use by itself, if that has changed.
+    pub(crate) fn place_shortcuts(&mut self) {
+        if !std::mem::take(&mut self.console_used) {
+            return;
+        }
+        for Shortcut { port, may_wait, reads } in self.pc.shortcuts() {
+            let reads = match reads {
+                Foreseen::Unknown => PortRead::Unknown,
+                Foreseen::Always(value) => PortRead::Always(value),
+                Foreseen::Once(value) => PortRead::Once(value),
+            };
+            host::place_port(port, may_wait, reads);
+        }
+    }
+
     /// Time has passed.
     pub(crate) fn tick(&mut self) {
         let now = host::now();
@@ -271,6 +306,7 @@ impl Board {
         let mut ready = watches.iter().map(Watch::is_ready);
         if ready.next() == Some(true) {
             self.input.read(&mut self.pc);
+            self.console_used = true;
         }
         if ready.any(|ready| ready) {
             self.look_outside(host::now());
@@ -358,6 +394,7 @@ impl Bus for Board {
             return value;
         }
         let now = host::now();
+        self.console_used |= Pc::<StandardOutput>::is_console(port);
         if INPUT_PORTS.contains(&port) {
             self.input.take(&mut self.pc, now);
         }
@@ -372,6 +409,7 @@ impl Bus for Board {
             return;
         }
         let now = host::now();
+        self.console_used |= Pc::<StandardOutput>::is_console(port);
         if port == SERIAL && self.output_due.get().is_none() {
             // A line that ends at once takes the mark away again.
             self.output_due.set(Some(now + OUTPUT_DELAY_NS));

@@ -13,13 +13,16 @@ use std::{
     sync::atomic::AtomicU32,
 };
 
-use runu_deprivilege::cpu::{Cpu, Registers};
+use runu_deprivilege::{
+    cpu::{Cpu, Registers},
+    translate::{PORT_WRITES, PortRead, PortWrite, folds},
+};
 
 #[cfg(test)]
 use crate::layout::LOW;
 use crate::{
     entry,
-    layout::{CODE, CONTEXT, Context, FPU_LEN},
+    layout::{self, CODE, CONTEXT, Context, FPU_LEN},
 };
 
 /// Bytes of a page.
@@ -126,8 +129,11 @@ pub(crate) fn new_context(cpu: Cpu, regs: Registers) -> &'static mut Context {
         fpu,
         cpu,
         regs,
-        folds: runu_deprivilege::translate::folds(),
+        folds: folds(),
         spills: [0; 16],
+        writes: [PortWrite::default(); PORT_WRITES],
+        next_write: 0,
+        wrote: 0,
         target: 0,
         landing: 0,
         gate: entry::gate(),
@@ -161,6 +167,16 @@ pub(crate) fn code_byte(at: u64) -> u8 {
     assert!(CODE.contains(&at), "an address of translated code");
     // SAFETY: the code area is mapped readable for the life of the process.
     unsafe { (at as *const u8).read_volatile() }
+}
+
+/// Says how translated code may use a port.
+pub(crate) fn place_port(port: u16, may_wait: bool, read: PortRead) {
+    // SAFETY: both tables have an entry for each port and are mapped writable for the life of the process; translated code,
+    // which alone reads them, runs on this thread.
+    unsafe {
+        ptr::write_volatile(layout::may_wait(port) as *mut u8, may_wait.into());
+        ptr::write_volatile(layout::port_read(port) as *mut u16, read.entry());
+    }
 }
 
 /// Writes one entry of the branch table.

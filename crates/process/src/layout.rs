@@ -20,7 +20,7 @@ use std::{
 use runu_deprivilege::{
     access::VectorRegisters,
     cpu::{Cpu, Registers},
-    translate::{HALF_BITS, Places},
+    translate::{HALF_BITS, PORT_WRITES, Places, PortWrite},
 };
 
 /// Lowest address that the host lets an ordinary process map (Linux Documentation/admin-guide/sysctl/vm.rst,
@@ -38,10 +38,14 @@ pub(crate) const TAGS: u64 = LOW.start + 0x10_0000;
 pub(crate) const CODES: u64 = LOW.start + 0x18_0000;
 /// Entries of the branch table: one for each value of an address's low 16 bits.
 pub(crate) const TABLE_LEN: usize = 1 << 16;
+/// What bytes read from ports will be, 2 bytes for each port.
+const PORT_READS: u64 = LOW.start + 0x1c_0000;
+/// Whether bytes written to ports may wait, a byte for each port.
+const MAY_WAIT: u64 = LOW.start + 0x1e_0000;
 /// Translated code.
 pub(crate) const CODE: Range<u64> = LOW.start + 0x100_0000..LOW.start + 0x500_0000;
-/// What must be mapped for data: context and table.
-pub(crate) const DATA: Range<u64> = LOW.start..LOW.start + 0x1c_0000;
+/// What must be mapped for data: context and tables.
+pub(crate) const DATA: Range<u64> = LOW.start..LOW.start + 0x1f_0000;
 
 /// End of the guest addresses that are used as they are.
 const NATIVE_END: u64 = 0x2000_0000_0000;
@@ -104,6 +108,11 @@ pub(crate) struct Context {
     /// See [`runu_deprivilege::translate::folds`].
     pub(crate) folds: [u64; 256],
     pub(crate) spills: [u64; 16],
+    /// Writes to ports that wait, from entry 1 on.
+    pub(crate) writes: [PortWrite; PORT_WRITES],
+    /// The entry for the next one; 0: none is taken.
+    pub(crate) next_write: u8,
+    pub(crate) wrote: u8,
     pub(crate) target: u64,
     pub(crate) landing: u64,
     pub(crate) gate: u64,
@@ -186,6 +195,16 @@ macro_rules! at {
     };
 }
 
+/// Where the table says whether bytes written to `port` may wait.
+pub(crate) fn may_wait(port: u16) -> u64 {
+    MAY_WAIT + u64::from(port)
+}
+
+/// Where the table says what bytes read from `port` will be.
+pub(crate) fn port_read(port: u16) -> u64 {
+    PORT_READS + 2 * u64::from(port)
+}
+
 /// Where translated code finds everything.
 pub(crate) const PLACES: Places = Places {
     spills: at!(spills),
@@ -199,6 +218,11 @@ pub(crate) const PLACES: Places = Places {
     interrupts: at!(cpu.interrupts),
     pending: at!(cpu.pending),
     folds: at!(folds),
+    may_wait: below_4g(MAY_WAIT),
+    reads: below_4g(PORT_READS),
+    writes: at!(writes),
+    next_write: at!(next_write),
+    wrote: at!(wrote),
     selectors: at!(cpu.selectors),
     cr0: at!(cpu.cr0),
     cr2: at!(cpu.cr2),

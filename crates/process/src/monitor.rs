@@ -20,7 +20,7 @@ use runu_deprivilege::{
     emulate::Trap,
     exception::{self, Undelivered},
     paging::{self, Intent, Translation},
-    translate::{self, CodeSize, Conditions, Site, Source},
+    translate::{self, CodeSize, Conditions, PORT_WRITES, Site, Source},
 };
 use runu_machine::Power;
 use rustc_hash::FxHashMap;
@@ -57,6 +57,8 @@ pub(crate) struct Monitor {
     host: Host,
     timer: Timer,
     armed: Option<u64>,
+    /// The queue of writes to ports takes some, or is full of them.
+    queueing: bool,
     /// Translated code is being stepped to the next instruction of the guest.
     stepping: bool,
     pub(crate) counters: Counters,
@@ -86,6 +88,7 @@ impl Monitor {
             host,
             timer,
             armed: None,
+            queueing: false,
             stepping: false,
             counters: Counters::default(),
             phases: Phases::default(),
@@ -109,6 +112,7 @@ impl Monitor {
     }
 
     fn stop(&mut self, end: End) -> ! {
+        self.take_port_writes();
         self.counters.translated = self.cache.translated;
         self.counters.mappings = self.shadow.made;
         finish(self, end)
@@ -185,6 +189,7 @@ impl Monitor {
 
     /// Looks at devices and timers and delivers an interrupt if one waits and the guest takes it.
     fn settle(&mut self) -> Result<(), Stop> {
+        self.take_port_writes();
         if let Some(power) = self.board.power.take() {
             return Err(match power {
                 Power::Off => End::PowerOff,
@@ -215,6 +220,12 @@ impl Monitor {
 
     fn look_at_devices(&mut self) {
         self.context.cpu.pending = pending(&mut self.board);
+        self.board.place_shortcuts();
+        // What is queued must not wait for ever: it comes to the console together with what waits there.
+        if !self.queueing && self.board.output_waits() {
+            self.queueing = true;
+            self.context.next_write = 1;
+        }
         // A timer that fires too early is set anew then: cheaper than to set it for every change.
         if let Some(deadline) = self.board.deadline()
             && self.armed.is_none_or(|armed| deadline < armed)
@@ -222,6 +233,25 @@ impl Monitor {
             self.armed = Some(deadline);
             self.timer.set(deadline);
         }
+    }
+
+    /// Writes to ports that translated code has queued reach their devices. The guest must be at a boundary between instructions:
+    /// on its way there it may be about to queue another.
+    fn take_port_writes(&mut self) {
+        if !self.has_port_writes() {
+            return;
+        }
+        let end = match self.context.next_write {
+            0 => PORT_WRITES,
+            next => usize::from(next),
+        };
+        self.queueing = false;
+        self.context.next_write = 0;
+        self.board.write_ports(self.context.writes.get(1..end).unwrap_or_default());
+    }
+
+    fn has_port_writes(&self) -> bool {
+        self.queueing && self.context.next_write != 1
     }
 
     fn tick(&mut self) {

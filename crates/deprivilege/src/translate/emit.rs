@@ -10,12 +10,15 @@
     reason = "register numbers are below 16, a block is some KiB long"
 )]
 
+mod ports;
 mod system;
 
 use iced_x86::{
     Code, Decoder, DecoderOptions, Encoder, Instruction, InstructionInfoFactory, InstructionInfoOptions,
     MemoryOperand, Mnemonic, OpKind, Register,
 };
+
+pub use ports::{PORT_WRITES, PortRead, PortWrite};
 
 use super::{CodeSize, HALF_BITS, sensitive::Field};
 use crate::cpu::flag;
@@ -61,6 +64,16 @@ pub struct Places {
     pub kernel_gs_base: u32,
     /// 1 byte: [`Cpu::bounded_segments`](crate::cpu::Cpu::bounded_segments).
     pub bounded_segments: u32,
+    /// 65,536 bytes, one for each port: not zero if bytes written to it may wait in `writes`.
+    pub may_wait: u32,
+    /// 65,536 2-byte entries, one for each port: what a byte read from it will be, see [`PortRead::entry`].
+    pub reads: u32,
+    /// [`PORT_WRITES`] 4-byte entries: the queue of writes, each a [`PortWrite`].
+    pub writes: u32,
+    /// 1 byte: which entry of the queue is next; 0 if it takes none.
+    pub next_write: u32,
+    /// 1 byte: not zero if there was a write since something was last read that can be once after each.
+    pub wrote: u32,
     /// 65,536 8-byte entries: minus the guest address whose low 16 bits are the index.
     pub tags: u32,
     /// 65,536 4-byte entries: the host address for it.
@@ -239,6 +252,18 @@ impl<'a> Emitter<'a> {
         if let Some(bytes) = self.code.get_mut(site as usize..site as usize + 4) {
             bytes.copy_from_slice(&displacement.to_le_bytes());
         }
+    }
+
+    /// `jmp …`
+    pub(super) fn jump_short(&mut self) -> Short {
+        self.copy(&[0xeb, 0]);
+        Short(self.code.len() - 1)
+    }
+
+    /// `jrcxz …`
+    fn jump_if_no_rcx(&mut self) -> Short {
+        self.copy(&[0xe3, 0]);
+        Short(self.code.len() - 1)
     }
 
     pub(super) fn land_near(&mut self, jump: Near) {
@@ -449,8 +474,7 @@ impl<'a> Emitter<'a> {
     /// `mov rcx, [pending]; jrcxz …`: the jump is taken when nothing is pending. Changes `rcx`.
     pub(super) fn skip_unless_pending(&mut self) -> Short {
         self.fetch(Register::RCX, self.places.pending);
-        self.copy(&[0xe3, 0]);
-        Short(self.code.len() - 1)
+        self.jump_if_no_rcx()
     }
 
     pub(super) fn push_native_flags(&mut self) {
@@ -508,8 +532,7 @@ impl<'a> Emitter<'a> {
         self.copy(&[0x48, 0x8b, 0x14, 0xd5]); // mov rdx, [rdx*8 + tags]
         self.copy(&self.places.tags.to_le_bytes());
         self.copy(&[0x48, 0x8d, 0x0c, 0x11]); // lea rcx, [rcx+rdx]
-        self.copy(&[0xe3, 0]); // jrcxz hit
-        let hit = Short(self.code.len() - 1);
+        let hit = self.jump_if_no_rcx();
         self.leave(exit);
         self.land_short(hit);
         self.absolute(&[], &[0x0f, 0xb7], 2, self.places.target); // movzx edx, word [target]

@@ -32,7 +32,7 @@ use translator::{Then, Translator};
 
 pub use branch::branch;
 pub use conditions::{Conditions, SystemCall};
-pub use emit::{Places, folds};
+pub use emit::{PORT_WRITES, Places, PortRead, PortWrite, folds};
 
 /// Instructions of a block at most. A longer run goes on in the next block; the bound keeps invalidation cheap.
 const INSTRUCTIONS_MAX: usize = 96;

@@ -37,6 +37,10 @@ pub(super) enum Handling {
     SwapGs,
     ReadMsr,
     WriteMsr,
+    /// `in al, dx`
+    ReadPort,
+    /// `out dx, al`
+    WritePort,
     SystemCall,
     ReadField {
         register: Register,
@@ -215,6 +219,8 @@ fn inline(insn: &Instruction) -> Option<Handling> {
         Code::Rdmsr => Handling::ReadMsr,
         Code::Wrmsr => Handling::WriteMsr,
         Code::Syscall => Handling::SystemCall,
+        Code::In_AL_DX => Handling::ReadPort,
+        Code::Out_DX_AL => Handling::WritePort,
         Code::Mov_r64_cr => {
             let field = match insn.op1_register() {
                 Register::CR0 => Field::Cr0,

@@ -30,6 +30,11 @@ const PLACES: Places = Places {
     xcr0: 0x7000_11c0,
     kernel_gs_base: 0x7000_11c8,
     bounded_segments: 0x7000_1182,
+    may_wait: 0x701e_0000,
+    reads: 0x701c_0000,
+    writes: 0x7000_1c00,
+    next_write: 0x7000_1210,
+    wrote: 0x7000_1211,
     tags: 0x7010_0000,
     codes: 0x7018_0000,
 };
@@ -379,6 +384,21 @@ fn registers_other_than_the_bases_of_fs_and_gs_are_left_to_the_monitor() {
         for insn in host(&block, CodeSize::Bits64) {
             assert_eq!(insn.rflags_modified(), 0, "`{insn}`");
         }
+    }
+}
+
+#[test]
+fn port_that_the_monitor_knows_is_used_without_asking_it() {
+    // out dx, al; in al, dx
+    let block = block(&[0xee, 0xec]);
+    check_block(&block, CodeSize::Bits64);
+    assert!(matches!(block.exits[..2], [Exit::Emulate { .. }, Exit::Emulate { .. }]));
+    let listing = listing(&block);
+    for expected in ["mov [rcx*4+70001C00h],dx", "mov [rcx*4+70001C02h],al", "mov al,[70001100h]"] {
+        assert!(listing.iter().any(|line| line == expected), "{expected} in {listing:#?}");
+    }
+    for insn in host(&block, CodeSize::Bits64) {
+        assert_eq!(insn.rflags_modified(), 0, "`{insn}`");
     }
 }
 

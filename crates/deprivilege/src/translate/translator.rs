@@ -194,6 +194,8 @@ impl<'a> Translator<'a> {
             Handling::ReadMsr => self.read_msr(insn),
             Handling::WriteMsr => self.write_msr(insn),
             Handling::SystemCall => self.enter_kernel(insn),
+            Handling::ReadPort => self.port(insn, Emitter::read_known_port),
+            Handling::WritePort => self.port(insn, Emitter::queue_port_write),
             Handling::ReadField { register, field } => {
                 self.emit.load(register, field);
                 Then::GoOn
@@ -472,6 +474,19 @@ impl<'a> Translator<'a> {
         self.land(wrote_fs, spilled);
         self.land(wrote_gs, spilled);
         self.emit.unspill(Register::RCX);
+        self.land(done, 0);
+        Then::GoOn
+    }
+
+    /// Port I/O that may be possible here: `attempt` does it, or jumps to where the monitor is asked.
+    fn port(&mut self, insn: &Instruction, attempt: fn(&mut Emitter<'a>) -> [Short; 2]) -> Then {
+        let spilled = self.spill(&[Register::RCX], 0);
+        let impossible = attempt(&mut self.emit);
+        self.emit.unspill(Register::RCX);
+        let done = self.emit.jump_short();
+        impossible.into_iter().for_each(|jump| self.land(jump, spilled));
+        self.emit.unspill(Register::RCX);
+        self.ask(|resume| Exit::Emulate { instruction: Box::new(*insn), resume });
         self.land(done, 0);
         Then::GoOn
     }

@@ -16,7 +16,7 @@ mod time;
 mod vga;
 
 pub use apic::APIC_TIMER_KHZ;
-pub use pc::{Pc, PortSize};
+pub use pc::{Foreseen, Pc, PortSize, Shortcut};
 pub use power::Power;
 pub use serial::Console;
 pub use time::{Nanos, WallClock};

@@ -49,6 +49,29 @@ const IRQ_SERIAL: u8 = 4;
 /// The interval timer's interrupt.
 const IRQ_TIMER: u8 = 0;
 
+/// How a port can be used without its device, until the device has been used otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shortcut {
+    /// The port.
+    pub port: u16,
+    /// Whether a byte that is written to it may reach the device later, if nothing overtakes it there.
+    pub may_wait: bool,
+    /// What a byte read from it is.
+    pub reads: Foreseen,
+}
+
+/// What is known of a byte before it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreseen {
+    /// Nothing.
+    Unknown,
+    /// This.
+    Always(u8),
+    /// This, for who has written something since he read it last: one who only reads waits for something that comes from
+    /// outside.
+    Once(u8),
+}
+
 /// Port numbers (IBM PC AT technical reference, unless `power.rs` says otherwise).
 mod port {
     pub(super) const PIC_1: u16 = 0x20;
@@ -72,6 +95,7 @@ mod port {
     pub(super) const CRTC_INDEX: u16 = 0x3d4;
     pub(super) const CRTC_DATA: u16 = 0x3d5;
     pub(super) const SERIAL: u16 = 0x3f8;
+    pub(super) const SERIAL_LINE_STATUS: u16 = 0x3fd;
     pub(super) const SERIAL_LAST: u16 = 0x3ff;
     pub(super) const PIC_1_LEVEL: u16 = 0x4d0;
     pub(super) const PIC_2_LEVEL: u16 = 0x4d1;
@@ -134,6 +158,32 @@ impl<C: Console> Pc<C> {
             self.flush();
         }
         power
+    }
+
+    /// How the ports can be used to which kernels write each character of a console. It holds until one of
+    /// [`Self::is_console`]'s is used otherwise, or input has come.
+    pub fn shortcuts(&self) -> [Shortcut; 7] {
+        let crtc = |port| Shortcut { port, may_wait: true, reads: Foreseen::Unknown };
+        let status = self.serial.plain_line_status().map_or(Foreseen::Unknown, Foreseen::Once);
+        let miscellaneous = Foreseen::Always(self.vga.miscellaneous());
+        [
+            crtc(port::CRTC_INDEX),
+            crtc(port::CRTC_DATA),
+            crtc(port::CRTC_MONO_INDEX),
+            crtc(port::CRTC_MONO_DATA),
+            Shortcut { port: port::VGA_MISCELLANEOUS_READ, may_wait: false, reads: miscellaneous },
+            Shortcut {
+                port: port::SERIAL,
+                may_wait: self.serial.sends_plainly(),
+                reads: Foreseen::Unknown,
+            },
+            Shortcut { port: port::SERIAL_LINE_STATUS, may_wait: false, reads: status },
+        ]
+    }
+
+    /// Whether a port belongs to a device that a console is written to.
+    pub fn is_console(port: u16) -> bool {
+        matches!(port, port::CRTC_MONO_INDEX..=port::CRTC_DATA | port::SERIAL..=port::SERIAL_LAST)
     }
 
     /// The guest reads device memory; whether a device is there.

@@ -131,6 +131,17 @@ impl<C: Console> Serial<C> {
         taken
     }
 
+    /// Whether sending does nothing but to send: nobody is told of it, and nothing comes back.
+    pub(super) fn sends_plainly(&self) -> bool {
+        let told = self.interrupt_enable & ENABLE_EMPTY != 0;
+        !self.latch_selected() && self.modem_control & LOOPBACK == 0 && !told
+    }
+
+    /// The line status, if reading it changes nothing and sending does not change it.
+    pub(super) fn plain_line_status(&self) -> Option<u8> {
+        (self.received.is_empty() && !self.overrun).then_some(EMPTY)
+    }
+
     /// Whether the chip asks for an interrupt.
     #[inline]
     pub(super) fn interrupt(&self) -> bool {

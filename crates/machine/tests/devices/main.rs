@@ -9,6 +9,7 @@ mod pit;
 mod pit_by_clock;
 mod power;
 mod serial;
+mod shortcuts;
 mod vga;
 
 use std::{cell::RefCell, rc::Rc};

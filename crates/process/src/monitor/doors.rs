@@ -52,6 +52,7 @@ pub(crate) extern "C" fn on_noted_signal() {
         return;
     }
     monitor.armed = None;
+    monitor.take_port_writes();
     monitor.tick();
     // Whatever led here left the guest's own instruction pointer in the context.
     if monitor.context.cpu.pending != 0 && monitor.context.cpu.interrupts != 0 {

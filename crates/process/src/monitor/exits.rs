@@ -119,6 +119,7 @@ impl Monitor {
     }
 
     fn emulate(&mut self, insn: &Instruction, resume: Resume) -> Result<(), Stop> {
+        self.take_port_writes();
         self.context.regs.rip = insn.ip();
         let context = &mut *self.context;
         let conditions = Conditions::of(&context.cpu);
@@ -130,6 +131,7 @@ impl Monitor {
     }
 
     fn access(&mut self, insn: &Instruction, resume: Resume) -> Result<(), Stop> {
+        self.take_port_writes();
         self.context.regs.rip = insn.ip();
         let context = &mut *self.context;
         let mut xmm = context.vectors();

@@ -45,7 +45,8 @@ impl Monitor {
         if frame.number() == libc::SIGTRAP {
             self.hide_stepping(frame)?;
         }
-        let waits = self.context.cpu.pending != 0 && self.context.cpu.interrupts != 0;
+        let interrupt = self.context.cpu.pending != 0 && self.context.cpu.interrupts != 0;
+        let waits = interrupt || self.has_port_writes();
         if !waits && !self.stepping {
             return Ok(ControlFlow::Continue(()));
         }

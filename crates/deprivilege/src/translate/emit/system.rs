@@ -21,15 +21,8 @@ impl Emitter<'_> {
         [number::FS_BASE, 1, 1].map(|distance| {
             self.copy(&[0x8d, ECX_OF_RCX]); // lea ecx, [rcx-distance]
             self.copy(&distance.wrapping_neg().to_le_bytes());
-            self.copy(&[0xe3, 0]); // jrcxz …
-            Short(self.code.len() - 1)
+            self.jump_if_no_rcx()
         })
-    }
-
-    /// `jmp …`
-    pub(in crate::translate) fn jump_short(&mut self) -> Short {
-        self.copy(&[0xeb, 0]);
-        Short(self.code.len() - 1)
     }
 
     /// Loads `rcx` with EDX:EAX, by way of a slot: flags are not touched.
