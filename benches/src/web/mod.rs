@@ -1,5 +1,6 @@
 //! Web servers: our guest `http` under runu, the same server as an ordinary program in a container of runc's, and the same
-//! guest under QEMU without KVM. Asked over a wire of their own each, by wrk, in turns.
+//! guest under QEMU without KVM; and real servers likewise, where there are some (`real.rs`). Asked over a wire of their own each, by
+//! wrk, in turns.
 //!
 //! ```text
 //! here, a network namespace of this program's own        one for each container
@@ -12,6 +13,7 @@
 //! the ordinary program.
 
 mod load;
+mod real;
 mod rest;
 pub(crate) mod server;
 mod site;
@@ -27,6 +29,7 @@ use std::{
 
 use crate::{arguments::Arguments, host, runu, text};
 use load::Load;
+use real::Real;
 use rest::Rest;
 use site::Site;
 
@@ -66,7 +69,10 @@ pub(crate) fn compare(arguments: &Arguments) -> Result<bool, String> {
     }
     let builds = runu::builds(&arguments.runu)?;
     let folder = tempfile::tempdir().map_err(|error| format!("cannot make a folder for bundles: {error}"))?;
-    let (sites, skipped) = sites(&builds, folder.path())?;
+    let (mut sites, skipped) = sites(&builds, folder.path())?;
+    if let Some(only) = &arguments.only {
+        sites.retain(|site| site.name.contains(only));
+    }
     if let Some(seconds) = arguments.soak {
         return soak::soak(&sites, Duration::from_secs(seconds));
     }
@@ -135,6 +141,16 @@ fn sites(builds: &[PathBuf], folder: &Path) -> Result<(Vec<Site>, Vec<String>), 
     }
     enter(Site::native(next(), folder));
     enter(Site::emulated(next()));
+    for server in Real::all() {
+        for build in builds {
+            for kernel in Real::KERNELS.into_iter().filter(|kernel| server.file(kernel).is_some()) {
+                let called = runu::called(build, builds);
+                enter(Site::real_guest(next(), &called, build, (&server, kernel), folder));
+            }
+        }
+        enter(Site::real_native(next(), &server, folder));
+        enter(Site::real_emulated(next(), &server));
+    }
     if sites.is_empty() { Err(skipped.join("; ")) } else { Ok((sites, skipped)) }
 }
 

@@ -14,7 +14,10 @@ use std::{
 use runu_guests::Guest;
 use serde_json::{Value, json};
 
-use super::wires::{self, Namespace};
+use super::{
+    real::Real,
+    wires::{self, Namespace},
+};
 use crate::{
     host::{self, word},
     run::milliseconds,
@@ -23,7 +26,7 @@ use crate::{
 /// How long a server may take to its first answer, and to its end.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Memory of the guest under QEMU, in MiB, and what a container may hold, from which runu takes its guest's.
+/// Memory of our guest under QEMU, in MiB, and what its container may hold, from which runu takes its guest's.
 const GUEST_MIB: u64 = 64;
 const CONTAINER_BYTES: u64 = 192 << 20;
 
@@ -37,9 +40,14 @@ pub(super) struct Site {
     pub(super) name: String,
     /// What it is to the targets.
     pub(super) role: Role,
+    /// Which server it runs: those with the same are compared.
+    pub(super) server: String,
     number: u8,
     way: Way,
 }
+
+/// The server that our guest and the program of this benchmark are.
+const OWN: &str = "http";
 
 /// What a contender is to the targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +79,8 @@ impl Site {
     ) -> Result<Self, String> {
         let guest = Guest::named("http").ok_or("the guest `http` is missing")?;
         let (kind, bytes) = if linux64 { ("linux64", guest.linux64) } else { ("multiboot", guest.multiboot) };
-        let name = format!("{called} http-{kind}");
-        let state = word(&folder.join(format!("state-{number}")));
-        let runtime = vec![word(build), "--root".to_owned(), state];
-        container(name, Role::Guest, number, runtime, folder, ("unikraft/bin/kernel", bytes))
+        let image = Image::own("unikraft/bin/kernel", bytes.to_vec());
+        container((format!("{called} http-{kind}"), Role::Guest, OWN), number, build, folder, &image)
     }
 
     /// The program in a container of runc's.
@@ -83,34 +89,57 @@ impl Site {
         let runc = host::find("runc").ok_or_else(|| format!("{name}: runc is not installed"))?;
         let program = std::env::current_exe().and_then(fs::read);
         let program = program.map_err(|error| format!("{name}: cannot read this program: {error}"))?;
-        let state = word(&folder.join(format!("state-{number}")));
-        let runtime = vec![word(&runc), "--root".to_owned(), state];
-        container(name, Role::Native, number, runtime, folder, ("server", &program))
+        let image = Image::own("server", program);
+        container((name, Role::Native, OWN), number, &runc, folder, &image)
     }
 
     /// Our guest under QEMU without KVM.
     pub(super) fn emulated(number: u8) -> Result<Self, String> {
-        let name = "QEMU TCG http-multiboot".to_owned();
-        let qemu =
-            host::find("qemu-system-x86_64").ok_or_else(|| format!("{name}: QEMU is not installed"))?;
-        if !wires::has_tap() {
-            return Err(format!("{name}: there is no /dev/net/tun"));
-        }
         let guest = Guest::named("http").ok_or("the guest `http` is missing")?;
-        let tap = format!("runub{number}");
-        wires::tap(&tap, number).map_err(|reason| format!("{name}: {reason}"))?;
-        let (here, address) = (wires::here(number), wires::address(number));
-        let text = format!(
-            "-accel tcg -M pc,memory-backend=ram -cpu max -m {GUEST_MIB} -nodefaults -no-user-config -display none \
-             -serial null -no-reboot -object memory-backend-memfd,id=ram,size={GUEST_MIB}M \
-             -netdev tap,id=net,ifname={tap},script=no,downscript=no \
-             -device virtio-net-pci,netdev=net,disable-modern=on"
-        );
-        let mut words = vec![word(&qemu)];
-        words.extend(text.split_ascii_whitespace().map(str::to_owned));
-        let parameters = format!("http netdev.ip={address}/24:{here}:::guest: --");
-        words.extend(["-kernel".to_owned(), word(&guest.multiboot_path()), "-append".to_owned(), parameters]);
-        Ok(Site { name, role: Role::Emulated, number, way: Way::Program { words } })
+        let machine = Machine { kernel: &guest.multiboot_path(), initrd: None, words: "", mib: GUEST_MIB };
+        emulated(("QEMU TCG http-multiboot".to_owned(), OWN), number, &machine)
+    }
+
+    /// A real server's kernel under a build of runu.
+    pub(super) fn real_guest(
+        number: u8,
+        called: &str,
+        build: &Path,
+        (server, kernel): (&Real, &str),
+        folder: &Path,
+    ) -> Result<Self, String> {
+        let name = format!("{called} {} {kernel}", server.name);
+        let files = vec![
+            ("unikraft/bin/kernel", server.read(kernel)?),
+            ("unikraft/bin/initrd", server.read(Real::INITRD)?),
+        ];
+        let image = Image { files, root: None, words: server.words.clone(), memory: Real::CONTAINER_BYTES };
+        container((name, Role::Guest, &server.name), number, build, folder, &image)
+    }
+
+    /// Its program in a container of runc's.
+    pub(super) fn real_native(number: u8, server: &Real, folder: &Path) -> Result<Self, String> {
+        let name = format!("runc {}", server.name);
+        let runc = host::find("runc").ok_or_else(|| format!("{name}: runc is not installed"))?;
+        let root = server.file(Real::ROOT).ok_or_else(|| format!("{name}: it has no `{}`", Real::ROOT))?;
+        let (words, memory) = (server.words.clone(), Real::CONTAINER_BYTES);
+        let image = Image { files: Vec::new(), root: Some(root), words, memory };
+        container((name, Role::Native, &server.name), number, &runc, folder, &image)
+    }
+
+    /// Its kernel under QEMU without KVM.
+    pub(super) fn real_emulated(number: u8, server: &Real) -> Result<Self, String> {
+        let name = format!("QEMU TCG {}", server.name);
+        let file = |file| server.file(file).ok_or_else(|| format!("{name}: it has no `{file}`"));
+        let (kernel, initrd) = (file(Real::MULTIBOOT)?, file(Real::INITRD)?);
+        let words = server.words.join(" ");
+        let machine = Machine { kernel: &kernel, initrd: Some(&initrd), words: &words, mib: Real::GUEST_MIB };
+        emulated((name.clone(), &server.name), number, &machine)
+    }
+
+    /// Whether it runs our own server.
+    pub(super) fn is_own(&self) -> bool {
+        self.server == OWN
     }
 
     /// Where it is reached.
@@ -202,7 +231,7 @@ impl Running<'_> {
 
     /// Ends it; how many traps there were in its life, if the runtime tells.
     pub(super) fn end(self) -> Result<Option<f64>, String> {
-        if self.site.role != Role::Guest {
+        if self.site.role != Role::Guest || !self.site.is_own() {
             return Ok(None);
         }
         get(self.site.address(), "/quit")?;
@@ -241,52 +270,130 @@ impl Drop for Running<'_> {
     }
 }
 
-/// The bundle and the namespace of a container that runs one file.
+/// A machine that QEMU emulates.
+struct Machine<'a> {
+    kernel: &'a Path,
+    initrd: Option<&'a Path>,
+    words: &'a str,
+    mib: u64,
+}
+
+fn emulated((name, server): (String, &str), number: u8, machine: &Machine<'_>) -> Result<Site, String> {
+    let qemu = host::find("qemu-system-x86_64").ok_or_else(|| format!("{name}: QEMU is not installed"))?;
+    if !wires::has_tap() {
+        return Err(format!("{name}: there is no /dev/net/tun"));
+    }
+    let tap = format!("runub{number}");
+    wires::tap(&tap, number).map_err(|reason| format!("{name}: {reason}"))?;
+    let (here, address, mib) = (wires::here(number), wires::address(number), machine.mib);
+    let text = format!(
+        "-accel tcg -M pc,memory-backend=ram -cpu max -m {mib} -nodefaults -no-user-config -display none \
+         -serial null -no-reboot -object memory-backend-memfd,id=ram,size={mib}M \
+         -netdev tap,id=net,ifname={tap},script=no,downscript=no \
+         -device virtio-net-pci,netdev=net,disable-modern=on"
+    );
+    let mut words = vec![word(&qemu)];
+    words.extend(text.split_ascii_whitespace().map(str::to_owned));
+    let mut parameters = format!("http netdev.ip={address}/24:{here}:::guest:");
+    if let Some(initrd) = machine.initrd {
+        words.extend(["-initrd".to_owned(), word(initrd)]);
+        // As runu has it mounted.
+        parameters.push_str(" vfs.fstab=[ \"initrd0:/:extract::ramfs=2:\" ]");
+    }
+    parameters.push_str(" -- ");
+    parameters.push_str(machine.words);
+    words.extend(["-kernel".to_owned(), word(machine.kernel), "-append".to_owned(), parameters]);
+    Ok(Site { name, role: Role::Emulated, server: server.to_owned(), number, way: Way::Program { words } })
+}
+
+/// What a container runs.
+struct Image {
+    /// Files besides those of `root`, and what is in them.
+    files: Vec<(&'static str, Vec<u8>)>,
+    /// A folder of files, if there is one.
+    root: Option<PathBuf>,
+    /// The program and its arguments.
+    words: Vec<String>,
+    /// What the container may hold, in bytes.
+    memory: u64,
+}
+
+impl Image {
+    /// Of our own server, as a guest or as a program: one file.
+    fn own(file: &'static str, bytes: Vec<u8>) -> Self {
+        let words = vec![format!("/{file}"), "--server".to_owned()];
+        Image { files: vec![(file, bytes)], root: None, words, memory: CONTAINER_BYTES }
+    }
+
+    /// Lays it out below `root`.
+    fn lay(&self, root: &Path) -> std::io::Result<()> {
+        if let Some(files) = &self.root {
+            let copied = Command::new("cp").arg("-a").arg(files.join(".")).arg(root).status()?;
+            if !copied.success() {
+                return Err(std::io::Error::other(format!("cannot copy `{}`", files.display())));
+            }
+        }
+        for place in ["proc", "dev", "tmp"] {
+            fs::create_dir_all(root.join(place))?;
+        }
+        for (file, bytes) in &self.files {
+            let file = root.join(file);
+            fs::create_dir_all(file.parent().unwrap_or(root))?;
+            fs::write(&file, bytes)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(())
+    }
+}
+
+/// The bundle and the namespace of a container.
 fn container(
-    name: String,
-    role: Role,
+    (name, role, server): (String, Role, &str),
     number: u8,
-    runtime: Vec<String>,
+    runtime: &Path,
     folder: &Path,
-    (file, bytes): (&str, &[u8]),
+    image: &Image,
 ) -> Result<Site, String> {
     let id = format!("runu-bench-{}-web-{number}", id());
     let bundle = folder.join(&id);
     let namespace = Namespace::new().map_err(|reason| format!("{name}: {reason}"))?;
-    let config = config(&id, &format!("/{file}"), &namespace.path());
-    make(&bundle, &config, file, bytes).map_err(|error| format!("{name}: cannot make a bundle: {error}"))?;
-    Ok(Site { name, role, number, way: Way::Container { runtime, bundle, id, namespace } })
+    let config = config(&id, image, &namespace.path()).to_string();
+    let root = bundle.join("rootfs");
+    let laid = fs::create_dir_all(&root).and_then(|()| image.lay(&root));
+    laid.and_then(|()| fs::write(bundle.join("config.json"), config))
+        .map_err(|error| format!("{name}: cannot make a bundle: {error}"))?;
+    let state = word(&folder.join(format!("state-{number}")));
+    let runtime = vec![word(runtime), "--root".to_owned(), state];
+    let way = Way::Container { runtime, bundle, id, namespace };
+    Ok(Site { name, role, server: server.to_owned(), number, way })
 }
 
-fn make(bundle: &Path, config: &Value, file: &str, bytes: &[u8]) -> std::io::Result<()> {
-    let program = bundle.join("rootfs").join(file);
-    fs::create_dir_all(bundle.join("rootfs/proc"))?;
-    fs::create_dir_all(bundle.join("rootfs/dev"))?;
-    fs::create_dir_all(program.parent().unwrap_or(bundle))?;
-    fs::write(&program, bytes)?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-    fs::write(bundle.join("config.json"), config.to_string())
-}
-
-/// The container's configuration: root without capabilities but that of low ports, which is what engines give at least.
-fn config(id: &str, program: &str, namespace: &Path) -> Value {
+/// The container's configuration: root without capabilities but that of low ports, which is what engines give at least. It may
+/// write to `/tmp`, if there is anything to write.
+fn config(id: &str, image: &Image, namespace: &Path) -> Value {
     let capability = json!(["CAP_NET_BIND_SERVICE"]);
     let mut namespaces: Vec<Value> =
         ["pid", "ipc", "uts", "mount"].iter().map(|kind| json!({ "type": kind })).collect();
     namespaces.push(json!({ "type": "network", "path": namespace }));
+    let mut mounts = vec![json!({ "destination": "/proc", "type": "proc", "source": "proc" })];
+    if image.root.is_some() {
+        mounts.extend(
+            ["/tmp", "/dev"].map(|at| json!({ "destination": at, "type": "tmpfs", "source": "tmpfs" })),
+        );
+    }
     json!({
         "ociVersion": "1.0.2",
         "process": {
-            "terminal": false, "user": { "uid": 0, "gid": 0 }, "args": [program, "--server"], "env": [], "cwd": "/",
+            "terminal": false, "user": { "uid": 0, "gid": 0 }, "args": image.words, "env": [], "cwd": "/",
             "capabilities": { "bounding": capability, "effective": capability, "permitted": capability },
             "noNewPrivileges": true,
         },
         "root": { "path": "rootfs", "readonly": true },
         "hostname": "guest",
-        "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
+        "mounts": mounts,
         "linux": {
             "cgroupsPath": format!("/{id}"),
-            "resources": { "memory": { "limit": CONTAINER_BYTES }, "cpu": { "shares": SHARES } },
+            "resources": { "memory": { "limit": image.memory }, "cpu": { "shares": SHARES } },
             "namespaces": namespaces,
         },
     })

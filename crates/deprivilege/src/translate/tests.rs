@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use runu_core::VirtAddr;
 
 use super::{
-    Block, CodeSize, Conditions, ENTRY_LEN, Exit, HALF_BITS, Places, Site, Source, SystemCall, folds, translate,
+    Block, CodeSize, Conditions, ENTRY_LEN, Exit, HALF_BITS, Places, Site, Source, SystemCall, folds,
+    translate,
 };
 
 const PLACES: Places = Places {

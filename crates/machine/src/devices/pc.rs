@@ -172,11 +172,7 @@ impl<C: Console> Pc<C> {
             crtc(port::CRTC_MONO_INDEX),
             crtc(port::CRTC_MONO_DATA),
             Shortcut { port: port::VGA_MISCELLANEOUS_READ, may_wait: false, reads: miscellaneous },
-            Shortcut {
-                port: port::SERIAL,
-                may_wait: self.serial.sends_plainly(),
-                reads: Foreseen::Unknown,
-            },
+            Shortcut { port: port::SERIAL, may_wait: self.serial.sends_plainly(), reads: Foreseen::Unknown },
             Shortcut { port: port::SERIAL_LINE_STATUS, may_wait: false, reads: status },
         ]
     }
