@@ -13,7 +13,10 @@ use std::{
     sync::atomic::AtomicU32,
 };
 
-use runu_deprivilege::cpu::{Cpu, Registers};
+use runu_deprivilege::{
+    cpu::{Cpu, Registers},
+    lent::AREA_LEN,
+};
 
 #[cfg(test)]
 use crate::layout::LOW;
@@ -124,6 +127,8 @@ pub(crate) fn new_context(cpu: Cpu, regs: Registers) -> &'static mut Context {
     fpu[24..28].copy_from_slice(&MXCSR.to_le_bytes());
     let context = Context {
         fpu,
+        area: [0; AREA_LEN],
+        lent: 0,
         cpu,
         regs,
         spills: [0; 16],

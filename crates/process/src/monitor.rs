@@ -18,6 +18,7 @@ use runu_deprivilege::{
     cpuid::Host,
     emulate::Trap,
     exception::{self, Undelivered},
+    lent::Loan,
     paging::{self, Intent, Translation},
     translate::{self, CodeSize, Site, Source},
 };
@@ -61,6 +62,8 @@ pub(crate) struct Monitor {
     armed: Option<u64>,
     /// Translated code is being stepped to the next instruction of the guest.
     stepping: bool,
+    /// What the last exit lent: the guest is within an instruction.
+    loan: Option<Loan>,
     pub(crate) counters: Counters,
     pub(crate) phases: Phases,
 }
@@ -89,6 +92,7 @@ impl Monitor {
             timer,
             armed: None,
             stepping: false,
+            loan: None,
             counters: Counters::default(),
             phases: Phases::default(),
         }
