@@ -8,7 +8,7 @@ mod integer;
 mod others;
 
 use crate::encode::{Code, Form, Operand, Random};
-use crate::machine::{AREA_LEN, DIRECT_MAP, area};
+use crate::machine::{AREA_LEN, DIRECT_MAP, OUT_OF_REACH, area};
 
 const RAX: u8 = 0;
 const RCX: u8 = 1;
@@ -175,7 +175,11 @@ impl Generator {
                 Operand::Memory { prefixes: [0x67, 0], base: Some(base), index: None, displacement }
             }
             way => {
-                let place = if way < 9 { place } else { place + DIRECT_MAP };
+                let place = match way {
+                    5 | 6 => place,
+                    7..10 => place + DIRECT_MAP,
+                    _ => place + OUT_OF_REACH,
+                };
                 let base = self.target();
                 let index = self.with_locked(1 << base, |it| it.random.one_in(2).then(|| it.target()));
                 let scale = self.random.below(4) as u8;

@@ -11,6 +11,8 @@ use rt::{cpu, port, print, println, time};
 pub(crate) const AREA_LEN: usize = 0x2000;
 /// All RAM once more, in the kernel half.
 pub(crate) const DIRECT_MAP: u64 = 0xffff_ff80_0000_0000;
+/// All RAM once more, where a monitor that runs in a process cannot map it.
+pub(crate) const OUT_OF_REACH: u64 = 0x4000_0000_0000;
 /// IA32_FS_BASE and IA32_GS_BASE (Intel SDM vol. 4, table 2-2).
 const BASES: [u32; 2] = [0xc000_0100, 0xc000_0101];
 
@@ -135,11 +137,13 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn prepare(ticking: bool) -> Self {
         let root = cpu::read_cr3();
-        // SAFETY: the runtime's table of the highest level, where it maps itself; entry 511 was not present.
-        unsafe { ((root + 511 * 8) as *mut u64).write_volatile((root as *const u64).read_volatile()) };
-        for base in BASES {
+        for entry in [511, OUT_OF_REACH >> 39] {
+            // SAFETY: the runtime's table of the highest level, where it maps itself; the entry was not present.
+            unsafe { ((root + entry * 8) as *mut u64).write_volatile((root as *const u64).read_volatile()) };
+        }
+        for (base, far) in BASES.into_iter().zip([0, OUT_OF_REACH]) {
             // SAFETY: both exist, and nothing of the runtime uses FS or GS.
-            unsafe { cpu::wrmsr(base, area()) };
+            unsafe { cpu::wrmsr(base, area() + far) };
         }
         if ticking {
             time::start_periodic(100);

@@ -10,7 +10,6 @@ use crate::source;
 /// Files, or whole folders with a closing slash, that may hold `unsafe`, and why they must.
 const ALLOWED: &[(&str, &str)] = &[
     ("benches/src/frames/tap.rs", "opens a tap device"),
-    ("crates/deprivilege/src/access/native.rs", "touches guest memory through the host's mappings"),
     ("crates/deprivilege/src/cpuid/time_stamp.rs", "asks the host's processor what it is"),
     ("crates/files/src/process.rs", "takes over the descriptors that the process is started with"),
     ("crates/process/src/entry.rs", "the doors between translated code and the monitor, in assembly"),

@@ -14,6 +14,7 @@ mod time_stamp;
 use crate::cpu::{Cpu, cr4};
 
 pub use table::{Clocks, Host, Leaves};
+pub(crate) use table::{SAVE_AREA_MAX, save_area};
 
 /// Width of guest-physical addresses in bits, as CPUID 0x80000008 tells it: 1 TiB, the default of QEMU's CPUs.
 pub const PHYSICAL_ADDRESS_BITS: u8 = 40;
@@ -46,7 +47,7 @@ pub fn cpuid(leaf: u32, subleaf: u32, cpu: &Cpu, apic: bool, host: &Host) -> [u3
             *ecx |= u32::from(cpu.cr4 & cr4::OSXSAVE != 0) << 27;
             *edx |= u32::from(apic) << 9;
         }
-        (0xd, 0) if host.has(Feature::Xsave) => *ebx = host.save_area(cpu.xcr0),
+        (0xd, 0) if host.has(Feature::Xsave) => *ebx = save_area(cpu.xcr0),
         _ => {}
     }
     answer

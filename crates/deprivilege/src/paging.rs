@@ -14,7 +14,7 @@ use crate::{
     cpuid::PHYSICAL_ADDRESS_BITS,
 };
 
-pub use memory::{Intent, check, fault, read, read_value, write, write_value};
+pub use memory::{Intent, Span, check, fault, read, read_value, write, write_value};
 
 /// Bits of a table entry (Intel SDM vol. 3, tables 5-15 to 5-20).
 mod entry {

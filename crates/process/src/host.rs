@@ -15,6 +15,7 @@ use std::{
 
 use runu_deprivilege::{
     cpu::{Cpu, Registers},
+    lent::AREA_LEN,
     translate::{PORT_WRITES, PortRead, PortWrite, folds},
 };
 
@@ -127,6 +128,8 @@ pub(crate) fn new_context(cpu: Cpu, regs: Registers) -> &'static mut Context {
     fpu[24..28].copy_from_slice(&MXCSR.to_le_bytes());
     let context = Context {
         fpu,
+        area: [0; AREA_LEN],
+        lent: 0,
         cpu,
         regs,
         folds: folds(),

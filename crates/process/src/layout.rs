@@ -9,7 +9,7 @@
 //! 0x4000_0000_0000  ours: program, heap, stack, a mapping of all guest memory, wherever the host puts them
 //! ```
 //!
-//! What a guest maps elsewhere is reached by interpreting the instructions that touch it.
+//! What a guest maps elsewhere is reached by the monitor, for the instructions that touch it.
 
 use std::{
     mem::offset_of,
@@ -17,9 +17,10 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use runu_core::VirtAddr;
 use runu_deprivilege::{
-    access::VectorRegisters,
     cpu::{Cpu, Registers},
+    lent::{self, Loan},
     translate::{HALF_BITS, PORT_WRITES, Places, PortWrite},
 };
 
@@ -103,6 +104,10 @@ pub(crate) fn guest_of(host: u64) -> u64 {
 pub(crate) struct Context {
     /// The guest's extended state while the monitor runs: XSAVE format.
     pub(crate) fpu: [u8; FPU_LEN],
+    /// Copies of operands that are lent.
+    pub(crate) area: lent::Area,
+    /// Where translated code finds the one that is lent.
+    pub(crate) lent: u64,
     pub(crate) cpu: Cpu,
     pub(crate) regs: Registers,
     /// See [`runu_deprivilege::translate::folds`].
@@ -140,6 +145,7 @@ pub(crate) const FPU_LEN: usize = 2752;
 pub(crate) const FPU_COMPONENTS: u32 = 0b1110_0111;
 
 const _: () = assert!(size_of::<Context>() < 0x4000);
+const _: () = assert!(offset_of!(Context, area).is_multiple_of(64));
 
 impl Context {
     /// Notes that a signal came while the monitor ran.
@@ -147,37 +153,14 @@ impl Context {
         self.signalled.store(1, Ordering::SeqCst);
     }
 
+    /// Tells translated code where what it is lent lies.
+    pub(crate) fn hand_over(&mut self, loan: &Loan) {
+        self.lent = loan.address(VirtAddr(CONTEXT + offset_of!(Context, area) as u64));
+    }
+
     /// Whether a signal came since the last call.
     pub(crate) fn take_signal(&self) -> bool {
         self.signalled.swap(0, Ordering::SeqCst) != 0
-    }
-}
-
-/// XSAVE's standard format (Intel SDM vol. 1 §13.4): XMM registers, and the bitmap of components that were saved.
-const XMM: usize = 160;
-const XSTATE_BV: usize = 512;
-/// SSE's bit in that bitmap.
-const SSE: u8 = 1 << 1;
-
-impl Context {
-    /// The guest's XMM registers.
-    pub(crate) fn vectors(&self) -> VectorRegisters {
-        let mut xmm = VectorRegisters::default();
-        // What is in its initial state, zero, is not written by XSAVEOPT.
-        if self.fpu[XSTATE_BV] & SSE != 0 {
-            for (register, bytes) in xmm.iter_mut().zip(self.fpu[XMM..].chunks_exact(16)) {
-                register.copy_from_slice(bytes);
-            }
-        }
-        xmm
-    }
-
-    /// Changes the guest's XMM registers; the upper halves of YMM stay.
-    pub(crate) fn set_vectors(&mut self, xmm: &VectorRegisters) {
-        for (register, bytes) in xmm.iter().zip(self.fpu[XMM..].chunks_exact_mut(16)) {
-            bytes.copy_from_slice(register);
-        }
-        self.fpu[XSTATE_BV] |= SSE;
     }
 }
 
@@ -231,6 +214,7 @@ pub(crate) const PLACES: Places = Places {
     xcr0: at!(cpu.xcr0),
     kernel_gs_base: at!(cpu.kernel_gs_base),
     bounded_segments: at!(cpu.bounded_segments),
+    lent: at!(lent),
     tags: below_4g(TAGS),
     codes: below_4g(CODES),
 };

@@ -19,6 +19,7 @@ use runu_deprivilege::{
     cpuid::Host,
     emulate::Trap,
     exception::{self, Undelivered},
+    lent::Loan,
     paging::{self, Intent, Translation},
     translate::{self, CodeSize, Conditions, PORT_WRITES, Site, Source},
 };
@@ -61,6 +62,8 @@ pub(crate) struct Monitor {
     queueing: bool,
     /// Translated code is being stepped to the next instruction of the guest.
     stepping: bool,
+    /// What the last exit lent: the guest is within an instruction.
+    loan: Option<Loan>,
     pub(crate) counters: Counters,
     pub(crate) phases: Phases,
 }
@@ -90,6 +93,7 @@ impl Monitor {
             armed: None,
             queueing: false,
             stepping: false,
+            loan: None,
             counters: Counters::default(),
             phases: Phases::default(),
         }

@@ -2,7 +2,7 @@
 
 use super::{Generator, RAX, RCX, RDX, Size};
 use crate::encode::{Form, Operand};
-use crate::machine::{AREA_LEN, DIRECT_MAP, area};
+use crate::machine::{AREA_LEN, DIRECT_MAP, OUT_OF_REACH, area};
 
 impl Generator {
     /// ADD OR ADC SBB AND SUB XOR CMP TEST.
@@ -279,7 +279,7 @@ impl Generator {
             }
             _ if !self.is_locked(RAX) => {
                 // Between AL to RAX and an address in the instruction.
-                let high = if self.random.one_in(2) { DIRECT_MAP } else { 0 };
+                let high = self.random.pick(&[0, DIRECT_MAP, OUT_OF_REACH]);
                 let place = self.place(size.bytes.into(), false) + high;
                 self.code.bytes(size.prefixes(false));
                 if size.bytes == 8 {

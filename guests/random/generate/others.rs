@@ -2,7 +2,7 @@
 
 use super::{Generator, RAX, RBP, RBX, RCX, RDI, RSI, RSP, Size};
 use crate::encode::{Form, Operand};
-use crate::machine::{AREA_LEN, DIRECT_MAP, area};
+use crate::machine::{AREA_LEN, DIRECT_MAP, OUT_OF_REACH, area};
 
 impl Generator {
     /// PUSH and POP of all kinds, in pairs; ENTER and LEAVE; the red zone.
@@ -93,7 +93,7 @@ impl Generator {
         }
         let middle = area() + AREA_LEN as u64 / 2;
         for register in [RSI, RDI] {
-            let high = if self.random.one_in(4) { DIRECT_MAP } else { 0 };
+            let high = self.random.pick(&[0, 0, DIRECT_MAP, OUT_OF_REACH]);
             let near = self.random.below(0x100);
             self.code.constant(register, middle + near + high);
         }

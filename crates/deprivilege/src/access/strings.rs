@@ -3,10 +3,9 @@
 use iced_x86::{Code, Register};
 use runu_core::{GuestAddr, VirtAddr};
 
-use super::{arithmetic, integer::accumulator};
 use crate::{
     cpu::flag,
-    emulate::{Effect, Repeat, Step, Trap},
+    emulate::{Effect, Repeat, Step, Trap, truncate},
     paging::{self, Intent},
 };
 
@@ -38,7 +37,7 @@ impl Step<'_> {
             Code::Cmpsw_m16_m16 => self.compare_strings(2),
             Code::Cmpsd_m32_m32 => self.compare_strings(4),
             Code::Cmpsq_m64_m64 => self.compare_strings(8),
-            _ => Err(self.unsupported("not a data instruction that is interpreted")),
+            _ => Err(self.unsupported("not a string instruction that is interpreted")),
         }
     }
 
@@ -145,7 +144,7 @@ impl Step<'_> {
         let mut repeat = Repeat::new(self, size);
         while repeat.goes_on(self) {
             let found = self.load(1, size.into())?;
-            self.set_status(arithmetic::subtract(wanted, found, size.into()).flags);
+            self.compare(wanted, found, size);
             repeat.advance_destination(self, 1);
             repeat.count(self, 1);
             self.end_on_zero_flag(&mut repeat);
@@ -159,7 +158,7 @@ impl Step<'_> {
         while repeat.goes_on(self) {
             let first = self.load(0, size.into())?;
             let second = self.load(1, size.into())?;
-            self.set_status(arithmetic::subtract(first, second, size.into()).flags);
+            self.compare(first, second, size);
             repeat.advance_source(self, 1);
             repeat.advance_destination(self, 1);
             repeat.count(self, 1);
@@ -174,5 +173,33 @@ impl Step<'_> {
         if self.insn.has_repne_prefix() == equal {
             repeat.end();
         }
+    }
+
+    /// Sets the status flags as CMP does (Intel SDM vol. 1, appendix A).
+    fn compare(&mut self, a: u64, b: u64, size: u8) {
+        let (a, b) = (truncate(a, size.into()), truncate(b, size.into()));
+        let difference = truncate(a.wrapping_sub(b), size.into());
+        let sign = 1_u64 << (8 * u32::from(size) - 1);
+        let low_byte = difference & 0xff;
+        let flags = [
+            (flag::CARRY, a < b),
+            (flag::PARITY, low_byte.count_ones().is_multiple_of(2)),
+            (flag::ADJUST, (a ^ b ^ difference) & flag::ADJUST != 0),
+            (flag::ZERO, difference == 0),
+            (flag::SIGN, difference & sign != 0),
+            (flag::OVERFLOW, (a ^ b) & (a ^ difference) & sign != 0),
+        ];
+        let set = flags.iter().filter(|(_, set)| *set).fold(0, |all, (flag, _)| all | flag);
+        self.regs.rflags = self.regs.rflags & !flag::STATUS | set;
+    }
+}
+
+/// AL, AX, EAX or RAX.
+fn accumulator(size: usize) -> Register {
+    match size {
+        1 => Register::AL,
+        2 => Register::AX,
+        4 => Register::EAX,
+        _ => Register::RAX,
     }
 }

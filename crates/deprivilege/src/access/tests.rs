@@ -1,8 +1,7 @@
 //! Data instructions as stories.
 
-mod integer;
+mod moves;
 mod strings;
-mod vector;
 
 use crate::emulate::{Trap, rig::Rig};
 

@@ -61,6 +61,8 @@ const AVX_STATE: u64 = 0b100;
 /// Legacy region and header of a save area, without and with the AVX state behind them (Intel SDM vol. 1 §13.4).
 const SAVE_AREA_SSE: u32 = 576;
 const SAVE_AREA_AVX: u32 = 832;
+/// The most that an XSAVE of a guest's may touch, in bytes.
+pub(crate) const SAVE_AREA_MAX: usize = SAVE_AREA_AVX as usize;
 /// Subleaves of the cache leaf that are told: as many as any CPU has caches.
 const CACHES: u32 = 5;
 
@@ -74,6 +76,11 @@ pub struct Clocks {
     pub tsc_khz: u32,
     /// The local APIC's timer where nothing is divided.
     pub apic_khz: u32,
+}
+
+/// Size in bytes of a save area for these states, in the standard format.
+pub(crate) fn save_area(states: u64) -> u32 {
+    if states & AVX_STATE == 0 { SAVE_AREA_SSE } else { SAVE_AREA_AVX }
 }
 
 /// What the host offers to guests, filtered.
@@ -178,11 +185,6 @@ impl Host {
         time_stamp::read()
     }
 
-    /// Size in bytes of a save area for these states, in the standard format.
-    pub(super) fn save_area(&self, states: u64) -> u32 {
-        if states & AVX_STATE == 0 { SAVE_AREA_SSE } else { SAVE_AREA_AVX }
-    }
-
     /// The answer to a leaf, but for what changes as the guest runs.
     pub(super) fn leaf(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
         match leaf {
@@ -215,7 +217,7 @@ impl Host {
         }
         let states = self.extended_states();
         match subleaf {
-            0 => [(states & STATES) as u32, SAVE_AREA_SSE, self.save_area(states), 0],
+            0 => [(states & STATES) as u32, SAVE_AREA_SSE, save_area(states), 0],
             1 => [self.xsaveopt, 0, 0, 0],
             2 if states & AVX_STATE != 0 => [SAVE_AREA_AVX - SAVE_AREA_SSE, SAVE_AREA_SSE, 0, 0],
             _ => [0; 4],

@@ -102,7 +102,11 @@ impl Step<'_> {
     /// Address of memory operand `op` of `size` bytes: not canonical is #GP(0), through SS #SS(0) (Intel SDM vol. 1
     /// §3.3.7.1).
     pub(crate) fn address(&self, op: u32, size: usize) -> Result<VirtAddr, Trap> {
-        let addr = self.linear(op)?;
+        self.canonical(op, self.linear(op)?, size)
+    }
+
+    /// An address of memory operand `op`, checked as [`Step::address`] does.
+    pub(crate) fn canonical(&self, op: u32, addr: u64, size: usize) -> Result<VirtAddr, Trap> {
         let last = addr.wrapping_add(u64::try_from(size).unwrap_or(1).saturating_sub(1));
         if self.cpu.long_mode_code() && !(Cpu::canonical(addr) && Cpu::canonical(last)) {
             let through_stack =

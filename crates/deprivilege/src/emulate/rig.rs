@@ -5,7 +5,7 @@ use runu_core::GuestAddr;
 
 use super::{Effect, Trap, emulate};
 use crate::{
-    access::{VectorRegisters, access},
+    access::access,
     bus::fake::Fake,
     cpu::{Cpu, Registers, SystemSegment, Table},
     cpuid::{Clocks, Host},
@@ -59,7 +59,6 @@ const DESCRIPTORS: [u64; 12] = [
 pub(crate) struct Rig {
     pub(crate) cpu: Cpu,
     pub(crate) regs: Registers,
-    pub(crate) xmm: VectorRegisters,
     pub(crate) bus: Fake,
     pub(crate) host: Host,
 }
@@ -95,8 +94,7 @@ impl Rig {
     }
 
     fn with(cpu: Cpu) -> Self {
-        let mut rig =
-            Self { cpu, regs: Registers::default(), xmm: [[0; 16]; 16], bus: Fake::new(), host: rich_host() };
+        let mut rig = Self { cpu, regs: Registers::default(), bus: Fake::new(), host: rich_host() };
         for (slot, descriptor) in (0..).zip(DESCRIPTORS) {
             rig.bus.poke_u64(GDT + 8 * slot, descriptor);
         }
@@ -120,7 +118,7 @@ impl Rig {
     /// Carries out one data instruction.
     pub(crate) fn access(&mut self, code: &[u8]) -> Result<Effect, Trap> {
         let insn = self.decode(code);
-        access(&insn, &mut self.cpu, &mut self.regs, &mut self.xmm, &mut self.bus)
+        access(&insn, &mut self.cpu, &mut self.regs, &mut self.bus)
     }
 
     /// Runs an instruction that must raise an exception; its vector and error code.

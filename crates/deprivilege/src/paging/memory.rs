@@ -73,50 +73,82 @@ pub fn check(cpu: &Cpu, bus: &mut dyn Bus, va: VirtAddr, intent: Intent) -> Resu
     if allowed { Ok(found) } else { Err(page_fault(cpu, va, intent, code::PROTECTION)) }
 }
 
-/// Reads guest-virtual memory: RAM, or devices outside it.
-///
-/// # Errors
-/// As [`check`], for the first byte that cannot be read; devices on pages before it may have been read.
-pub fn read(cpu: &Cpu, bus: &mut dyn Bus, va: VirtAddr, into: &mut [u8]) -> Result<(), Trap> {
-    let mut at = va;
-    let mut rest = into;
-    while !rest.is_empty() {
-        let (now, later) = rest.split_at_mut(within_page(at, rest.len()));
-        let addr = check(cpu, bus, at, Intent::Read)?.addr;
-        if !bus.read_physical(addr, now) {
-            read_device(bus, addr, now);
-        }
-        at = next_page(cpu, at);
-        rest = later;
-    }
-    Ok(())
+/// Guest-virtual memory that has been translated: some bytes, no more than a page has, in one page or two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    first: Part,
+    second: Option<Part>,
 }
 
-/// Writes guest-virtual memory: RAM, or devices outside it. All pages are checked before the first byte is written.
+/// What of a span lies in one page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    addr: GuestAddr,
+    len: usize,
+}
+
+impl Span {
+    /// Translates `len` bytes at `va`.
+    ///
+    /// # Errors
+    /// As [`check`], for the first byte that cannot be accessed.
+    pub fn check(
+        cpu: &Cpu,
+        bus: &mut dyn Bus,
+        va: VirtAddr,
+        len: usize,
+        intent: Intent,
+    ) -> Result<Span, Trap> {
+        let mut part = |at, len| check(cpu, bus, at, intent).map(|found| Part { addr: found.addr, len });
+        let here = within_page(va, len);
+        let first = part(va, here)?;
+        let second = if len > here { Some(part(next_page(cpu, va), len - here)?) } else { None };
+        Ok(Span { first, second })
+    }
+
+    /// Reads it: RAM, or devices outside it.
+    pub fn read(self, bus: &mut dyn Bus, into: &mut [u8]) {
+        let (first, second) = into.split_at_mut(self.first.len.min(into.len()));
+        read_page(bus, self.first.addr, first);
+        if let Some(part) = self.second {
+            read_page(bus, part.addr, second);
+        }
+    }
+
+    /// Reads what of it is RAM; the rest reads as zero.
+    pub fn read_ram(self, bus: &mut dyn Bus, into: &mut [u8]) {
+        let (first, second) = into.split_at_mut(self.first.len.min(into.len()));
+        for (part, into) in [(Some(self.first), first), (self.second, second)] {
+            if part.is_some_and(|part| !bus.read_physical(part.addr, into)) {
+                into.fill(0);
+            }
+        }
+    }
+
+    /// Writes it: RAM, or devices outside it.
+    pub fn write(self, bus: &mut dyn Bus, from: &[u8]) {
+        let (first, second) = from.split_at(self.first.len.min(from.len()));
+        write_page(bus, self.first.addr, first);
+        if let Some(part) = self.second {
+            write_page(bus, part.addr, second);
+        }
+    }
+}
+
+/// Reads guest-virtual memory, no more than a page has: RAM, or devices outside it.
+///
+/// # Errors
+/// As [`check`], for the first byte that cannot be read; nothing has been read then.
+pub fn read(cpu: &Cpu, bus: &mut dyn Bus, va: VirtAddr, into: &mut [u8]) -> Result<(), Trap> {
+    Span::check(cpu, bus, va, into.len(), Intent::Read).map(|span| span.read(bus, into))
+}
+
+/// Writes guest-virtual memory, no more than a page has: RAM, or devices outside it.
 ///
 /// # Errors
 /// As [`check`], for the first byte that cannot be written; nothing has been written then.
 pub fn write(cpu: &Cpu, bus: &mut dyn Bus, va: VirtAddr, from: &[u8]) -> Result<(), Trap> {
-    let first = within_page(va, from.len());
-    let first_addr = check(cpu, bus, va, Intent::Write)?.addr;
-    let (now, mut rest) = from.split_at(first);
-    let mut at = va;
-    let mut unchecked = rest.len();
-    while unchecked > 0 {
-        at = next_page(cpu, at);
-        check(cpu, bus, at, Intent::Write)?;
-        unchecked -= within_page(at, unchecked);
-    }
-    write_page(bus, first_addr, now);
-    at = va;
-    while !rest.is_empty() {
-        at = next_page(cpu, at);
-        let (now, later) = rest.split_at(within_page(at, rest.len()));
-        let addr = check(cpu, bus, at, Intent::Write)?.addr;
-        write_page(bus, addr, now);
-        rest = later;
-    }
-    Ok(())
+    Span::check(cpu, bus, va, from.len(), Intent::Write).map(|span| span.write(bus, from))
 }
 
 /// Reads a little-endian value of `size` bytes (1 to 8).
@@ -151,6 +183,12 @@ fn within_page(at: VirtAddr, len: usize) -> usize {
 fn next_page(cpu: &Cpu, at: VirtAddr) -> VirtAddr {
     let next = at.align_down(PAGE).0.wrapping_add(PAGE);
     VirtAddr(if cpu.long_mode() { next } else { next & 0xffff_ffff })
+}
+
+fn read_page(bus: &mut dyn Bus, addr: GuestAddr, into: &mut [u8]) {
+    if !bus.read_physical(addr, into) {
+        read_device(bus, addr, into);
+    }
 }
 
 fn write_page(bus: &mut dyn Bus, addr: GuestAddr, from: &[u8]) {

@@ -74,6 +74,8 @@ pub struct Places {
     pub next_write: u32,
     /// 1 byte: not zero if there was a write since something was last read that can be once after each.
     pub wrote: u32,
+    /// 8 bytes: the address that stands for that of an operand which is lent.
+    pub lent: u32,
     /// 65,536 8-byte entries: minus the guest address whose low 16 bits are the index.
     pub tags: u32,
     /// 65,536 4-byte entries: the host address for it.
@@ -145,15 +147,18 @@ impl<'a> Emitter<'a> {
 
     fn with_register(&mut self, opcode: u8, register: Register, address: u32) {
         let number = register.number() as u8;
-        self.absolute(&[0x48 | (number >> 3) << 2], &[opcode], number & 7, address);
+        match self.size {
+            CodeSize::Bits64 => self.absolute(&[0x48 | (number >> 3) << 2], &[opcode], number & 7, address),
+            CodeSize::Bits32 => self.absolute(&[], &[opcode], number & 7, address),
+        }
     }
 
-    /// `mov [address], r64`
+    /// `mov [address], r64`; `r32` in 32-bit code.
     fn store(&mut self, register: Register, address: u32) {
         self.with_register(0x89, register, address);
     }
 
-    /// `mov r64, [address]`
+    /// `mov r64, [address]`; `r32` in 32-bit code.
     fn fetch(&mut self, register: Register, address: u32) {
         self.with_register(0x8b, register, address);
     }
@@ -347,6 +352,22 @@ impl<'a> Emitter<'a> {
         changed.set_memory_displacement64(target);
         changed.set_memory_displ_size(8);
         self.instruction(&changed);
+    }
+
+    /// `mov r, [lent]`
+    pub(super) fn load_lent_address(&mut self, register: Register) {
+        self.fetch(register, self.places.lent);
+    }
+
+    /// The instruction with its memory operand at `[base]`, in no segment that has a base.
+    pub(super) fn with_lent(&mut self, insn: &Instruction, base: Register) {
+        let mut changed = *insn;
+        changed.set_segment_prefix(Register::None);
+        let base = match self.size {
+            CodeSize::Bits64 => base,
+            CodeSize::Bits32 => Register::EAX + base.number() as u32,
+        };
+        self.with_base(&changed, base);
     }
 
     /// The instruction with its memory operand at `[base]`, in the same segment.
@@ -570,8 +591,9 @@ pub(super) fn free_register(insn: &Instruction) -> Register {
             || insn.memory_index().full_register() == r
             || (0..insn.op_count()).any(operand)
     };
-    // Those that need no REX prefix first: an instruction on AH, BH, CH or DH cannot have one.
-    [Register::RDI, Register::RSI, Register::RBX, Register::RCX, Register::RDX, Register::R8, Register::R9]
+    // Those that need no REX prefix first: an instruction on AH, BH, CH or DH cannot have one, nor has 32-bit code.
+    use Register::{R8, R9, RBP, RBX, RCX, RDI, RDX, RSI};
+    [RDI, RSI, RBX, RCX, RDX, RBP, R8, R9]
         .into_iter()
         .find(|&r| !used(r) && !named(r))
         // No instruction uses seven general registers besides rax, rcx, rdx and the stack's.
@@ -581,7 +603,7 @@ pub(super) fn free_register(insn: &Instruction) -> Register {
 /// Whether the instruction has one explicit memory operand whose address a base register can stand for.
 pub(super) fn has_foldable_operand(insn: &Instruction) -> bool {
     let explicit = (0..insn.op_count()).filter(|&n| insn.op_kind(n) == OpKind::Memory).count() == 1;
-    let segment = matches!(insn.memory_segment(), Register::FS | Register::GS);
+    let segment = has_segment_base(insn);
     let narrow = insn.memory_base().size() == 4 || insn.memory_index().size() == 4;
     // `pop [rsp+x]` computes its address with the stack pointer already moved (Intel SDM vol. 2, POP).
     let moved = insn.memory_base() == Register::RSP && insn.mnemonic() == Mnemonic::Pop;
@@ -589,6 +611,11 @@ pub(super) fn has_foldable_operand(insn: &Instruction) -> bool {
     let implied = insn.mnemonic() == Mnemonic::Xlatb;
     let odd = segment || narrow || moved || implied || insn.is_vsib() || insn.is_ip_rel_memory_operand();
     explicit && !odd && !has_bare_address(insn)
+}
+
+/// Whether the operand's segment has a base.
+pub(super) fn has_segment_base(insn: &Instruction) -> bool {
+    matches!(insn.memory_segment(), Register::FS | Register::GS)
 }
 
 /// Moves between the accumulator and a 64-bit address in the instruction itself: their encoding has no base register.

@@ -6,6 +6,7 @@
 //! * most instructions are copied as they are; those relative to `rip` get an absolute address;
 //! * branches leave through an [`Exit`] that the monitor links to the next block once it is known; returns and indirect
 //!   branches look their target up in a table;
+//! * instructions whose memory cannot be touched natively leave through an [`Exit`], and may run on a copy ([`crate::lent`]);
 //! * instructions that read or change what ring 3 does not have ([`sensitive`]) become short sequences on the virtual CPU's
 //!   fields, or leave through an [`Exit`] with the decoded instruction.
 //!
@@ -27,6 +28,7 @@ mod translator;
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction};
 use runu_core::VirtAddr;
 
+use crate::lent::Operand;
 use emit::Emitter;
 use translator::{Then, Translator};
 
@@ -65,8 +67,8 @@ pub enum Site {
     Native,
     /// It has touched the kernel half: confine its address to [`HALF_BITS`] bits first.
     Folded,
-    /// The host cannot map what it touches: leave with [`Exit::Access`].
-    Interpreted,
+    /// The host cannot map what it touches: leave with [`Exit::Lend`] or [`Exit::Access`].
+    OutOfReach,
 }
 
 /// Kernel-half addresses are reached at their lowest 46 bits, which host user space can map.
@@ -110,10 +112,25 @@ pub enum Exit {
         /// Offset in the block's code behind the exit.
         resume: u32,
     },
-    /// The memory operand of this instruction cannot be touched natively.
+    /// The memory operand of this instruction cannot be touched natively, and only the monitor can do it.
     Access {
         /// The instruction.
         instruction: Box<Instruction>,
+        /// Offset in the block's code behind the exit.
+        resume: u32,
+    },
+    /// The memory operand of this instruction cannot be touched natively: lend it. The instruction runs from `resume` on, on
+    /// what [`Places::lent`] says; there may be no interrupt before it, since devices have been read.
+    Lend {
+        /// The instruction.
+        operand: Box<Operand>,
+        /// Offset in the block's code behind the exit.
+        resume: u32,
+    },
+    /// The instruction has run on what it was lent, and has written to it: give it back.
+    GiveBack {
+        /// Where the guest goes on.
+        next: VirtAddr,
         /// Offset in the block's code behind the exit.
         resume: u32,
     },

@@ -136,7 +136,7 @@ pub(super) fn handling(insn: &Instruction, size: CodeSize) -> Handling {
         | M::Xsavec
         | M::Xsavec64
         | M::Xrstor
-        | M::Xrstor64 => Handling::Emulate,
+        | M::Xrstor64 => Handling::ExtendedState,
         // Doors to hypervisors, enclaves, firmware, and idle states of the host.
         M::Vmcall
         | M::Vmmcall
@@ -236,24 +236,8 @@ fn inline(insn: &Instruction) -> Option<Handling> {
             let number = u8::try_from(insn.op1_register().number()).ok()?;
             Handling::ReadSelector { register: insn.op0_register(), field: Field::Selector(number) }
         }
-        Code::Xsave_mem
-        | Code::Xsave64_mem
-        | Code::Xsaveopt_mem
-        | Code::Xsaveopt64_mem
-        | Code::Xsavec_mem
-        | Code::Xsavec64_mem
-        | Code::Xrstor_mem
-        | Code::Xrstor64_mem
-            if !has_segment_base(insn) =>
-        {
-            Handling::ExtendedState
-        }
         _ => return None,
     })
-}
-
-fn has_segment_base(insn: &Instruction) -> bool {
-    matches!(insn.memory_segment(), Register::FS | Register::GS)
 }
 
 fn touches_selector(insn: &Instruction) -> bool {

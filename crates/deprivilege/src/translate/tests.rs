@@ -36,6 +36,7 @@ const PLACES: Places = Places {
     writes: 0x7000_1c00,
     next_write: 0x7000_1210,
     wrote: 0x7000_1211,
+    lent: 0x7000_11d0,
     tags: 0x7010_0000,
     codes: 0x7018_0000,
 };
@@ -317,6 +318,90 @@ fn folded_access_whose_address_no_register_can_stand_for_is_left_to_the_monitor(
 }
 
 #[test]
+fn operand_out_of_reach_is_lent_and_given_back() {
+    // lock add fs:[rbx+rdi*8+0x10], rax
+    let bytes = [0x64, 0xf0, 0x48, 0x01, 0x44, 0xfb, 0x10];
+    let block = block_at(START, CodeSize::Bits64, &bytes, Site::OutOfReach);
+    check_block(&block, CodeSize::Bits64);
+    assert_eq!(
+        listing(&block)[2..6],
+        ["mov [70001030h],rsi", "mov rsi,[700011D0h]", "lock add [rsi],rax", "mov rsi,[70001030h]"]
+    );
+    let Exit::Lend { resume, .. } = block.exits[0] else { panic!("{block:x?}") };
+    let Exit::GiveBack { next, resume: behind } = block.exits[1] else { panic!("{block:x?}") };
+    assert_eq!(next, VirtAddr(START + 7));
+    let boundaries = block.marks.iter().filter(|mark| mark.boundary).map(|mark| mark.host);
+    assert_eq!(boundaries.collect::<Vec<_>>(), [ENTRY_LEN as u32, behind], "none in between: {block:x?}");
+    let faulting = block.marks.iter().find(|mark| mark.spilled != 0).expect("it may fault");
+    assert_eq!((faulting.spilled, faulting.guest), (1 << 6, 0));
+    assert!(resume < faulting.host);
+}
+
+#[test]
+fn operand_that_was_only_read_is_not_given_back() {
+    // div qword [rbx]
+    let block = block_at(START, CodeSize::Bits64, &[0x48, 0xf7, 0x33], Site::OutOfReach);
+    assert!(matches!(block.exits[0], Exit::Lend { .. }));
+    let Exit::Enabled { next } = block.exits[1] else { panic!("{block:x?}") };
+    assert_eq!(next, VirtAddr(START + 3));
+}
+
+#[test]
+fn operand_of_32_bit_code_is_lent_through_a_register_of_its_own() {
+    // add fs:[bx+si], cl; cmpxchg8b [esi+edi]; xrstor [esi]
+    let cases: &[(&[u8], &str)] = &[
+        (&[0x64, 0x67, 0x00, 0x08], "add [edi],cl"),
+        (&[0x0f, 0xc7, 0x0c, 0x3e], "cmpxchg8b [ebp]"),
+        (&[0x0f, 0xae, 0x2e], "xrstor [edi]"),
+    ];
+    for (bytes, expected) in cases {
+        let block = block_at(START, CodeSize::Bits32, bytes, Site::OutOfReach);
+        let code: Vec<_> = host(&block, CodeSize::Bits32).iter().map(ToString::to_string).collect();
+        assert!(matches!(block.exits[0], Exit::Lend { .. }), "{block:x?}");
+        assert!(code.contains(&(*expected).to_owned()), "{expected}: {code:#?}");
+    }
+}
+
+#[test]
+fn instruction_out_of_reach_without_one_plain_operand_is_left_to_the_monitor() {
+    let cases: &[&[u8]] = &[
+        &[0x8b, 0x03],                         // mov eax, [rbx]: in one exit
+        &[0xd7],                               // xlat
+        &[0x55],                               // push rbp
+        &[0xff, 0x33],                         // push [rbx]
+        &[0x8f, 0x03],                         // pop [rbx]
+        &[0xc9],                               // leave
+        &[0xc8, 0x10, 0, 0],                   // enter 16, 0
+        &[0xf3, 0x48, 0xa5],                   // rep movsq
+        &[0x66, 0x0f, 0xf7, 0xc1],             // maskmovdqu xmm0, xmm1
+        &[0xc4, 0xe2, 0x71, 0x2c, 0x03],       // vmaskmovps xmm0, xmm1, [rbx]
+        &[0xc4, 0xe2, 0x71, 0x92, 0x04, 0x17], // vgatherdps xmm0, [rdi+xmm2], xmm1
+        &[0x66, 0x0f, 0x38, 0xf8, 0x03],       // movdir64b rax, [rbx]
+        &[0x0f, 0x01, 0xfc],                   // clzero
+    ];
+    for bytes in cases {
+        let block = block_at(START, CodeSize::Bits64, bytes, Site::OutOfReach);
+        assert!(matches!(block.exits[0], Exit::Access { .. }), "{bytes:x?}: {block:x?}");
+    }
+}
+
+#[test]
+fn saved_state_is_lent_where_its_address_cannot_be_used() {
+    let cases: &[(CodeSize, &[u8], Site)] = &[
+        (CodeSize::Bits64, &[0x0f, 0xae, 0x23], Site::OutOfReach), // xsave [rbx]
+        (CodeSize::Bits64, &[0x64, 0x0f, 0xae, 0x23], Site::Native), // xsave fs:[rbx]
+        (CodeSize::Bits32, &[0x0f, 0xae, 0x23], Site::Native),     // xsave [ebx]
+    ];
+    for (size, bytes, site) in cases {
+        let block = block_at(START, *size, bytes, *site);
+        check_block(&block, *size);
+        assert!(matches!(block.exits[..2], [Exit::Lend { .. }, Exit::GiveBack { .. }]), "{block:x?}");
+    }
+    let native = block(&[0x0f, 0xae, 0x23]);
+    assert!(matches!(native.exits[..], [Exit::Direct { .. }, Exit::Direct { .. }]), "{native:x?}");
+}
+
+#[test]
 fn sensitive_instructions_that_do_not_trap_leave_to_the_monitor() {
     let cases: &[&[u8]] = &[
         &[0x0f, 0xa2],             // cpuid
@@ -496,7 +581,7 @@ proptest! {
     #[test]
     fn any_bytes_become_host_code_that_does_nothing_forbidden(
         bytes in proptest::collection::vec(any::<u8>(), 1..120),
-        site in prop_oneof![Just(Site::Native), Just(Site::Folded), Just(Site::Interpreted)],
+        site in prop_oneof![Just(Site::Native), Just(Site::Folded), Just(Site::OutOfReach)],
         high in any::<bool>(),
     ) {
         let start = if high { 0x10_0000_0ff0 } else { START };
@@ -506,8 +591,9 @@ proptest! {
     #[test]
     fn any_bytes_of_32_bit_code_become_host_code_that_does_nothing_forbidden(
         bytes in proptest::collection::vec(any::<u8>(), 1..120),
+        site in prop_oneof![Just(Site::Native), Just(Site::Folded), Just(Site::OutOfReach)],
     ) {
-        check_block(&block_at(START, CodeSize::Bits32, &bytes, Site::Native), CodeSize::Bits32);
+        check_block(&block_at(START, CodeSize::Bits32, &bytes, site), CodeSize::Bits32);
     }
 
     #[test]

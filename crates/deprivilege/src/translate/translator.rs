@@ -5,6 +5,8 @@
 use iced_x86::{Code, FlowControl, Instruction, OpKind, Register};
 use runu_core::VirtAddr;
 
+use crate::lent::Operand;
+
 use super::{
     Block, CodeSize, Exit, INSTRUCTIONS_MAX, Mark, Places, Site, Source, SystemCall,
     emit::{self, Emitter, Short},
@@ -256,7 +258,7 @@ impl<'a> Translator<'a> {
                     Site::Folded => {
                         insn.flow_control() == FlowControl::IndirectBranch && emit::has_foldable_operand(insn)
                     }
-                    Site::Interpreted => false,
+                    Site::OutOfReach => false,
                 };
                 if self.source.size == CodeSize::Bits64 && reached {
                     self.indirect(insn);
@@ -275,20 +277,44 @@ impl<'a> Translator<'a> {
 
     /// An instruction that only computes: copied, with its memory operand made reachable.
     fn data(&mut self, insn: &Instruction, raw: &[u8]) {
-        if self.source.size == CodeSize::Bits32 {
-            return match (self.source.site)(insn.ip()) {
-                Site::Native => self.emit.copy(raw),
-                // 32-bit code has no kernel half; what the host can't map is interpreted.
-                _ => self.ask(|resume| Exit::Access { instruction: Box::new(*insn), resume }),
-            };
-        }
         match (self.source.site)(insn.ip()) {
             Site::Native if insn.is_ip_rel_memory_operand() => self.relative(insn, raw),
             Site::Native => self.emit.copy(raw),
             Site::Folded if self.folded(insn) => {}
-            Site::Folded | Site::Interpreted => {
-                self.ask(|resume| Exit::Access { instruction: Box::new(*insn), resume });
+            Site::Folded | Site::OutOfReach => self.out_of_reach(insn),
+        }
+    }
+
+    /// Lends the operand of an instruction, or lets the monitor do it.
+    fn out_of_reach(&mut self, insn: &Instruction) {
+        match Operand::of(insn) {
+            Some(operand) => {
+                let scratch = emit::free_register(insn);
+                self.lend(operand);
+                self.spill(&[scratch], 0);
+                self.emit.load_lent_address(scratch);
+                self.emit.with_lent(insn, scratch);
+                self.emit.unspill(scratch);
+                self.give_back(&operand);
             }
+            None => self.ask(|resume| Exit::Access { instruction: Box::new(*insn), resume }),
+        }
+    }
+
+    fn lend(&mut self, operand: Operand) {
+        self.ask(|resume| Exit::Lend { operand: Box::new(operand), resume });
+        self.mark(0, false);
+    }
+
+    /// Behind an instruction on a lent operand. What only reads has nothing to give back, but an interrupt that came since it
+    /// was lent has been held off.
+    fn give_back(&mut self, operand: &Operand) {
+        self.mark(0, false);
+        let next = VirtAddr(operand.instruction().next_ip());
+        if operand.writes() {
+            self.ask(|resume| Exit::GiveBack { next, resume });
+        } else {
+            self.look_for_interrupt(next.0);
         }
     }
 
@@ -313,7 +339,8 @@ impl<'a> Translator<'a> {
 
     /// The operand's address, folded if it is in the kernel half. `false` if the instruction has no plain operand.
     fn folded(&mut self, insn: &Instruction) -> bool {
-        if !emit::has_foldable_operand(insn) {
+        // 32-bit code has no kernel half.
+        if self.source.size == CodeSize::Bits32 || !emit::has_foldable_operand(insn) {
             return false;
         }
         let scratch = emit::free_register(insn);
@@ -523,28 +550,31 @@ impl<'a> Translator<'a> {
 
     /// `xsave` and kin with the requested components confined to the guest's XCR0: hardware would use the host's.
     fn extended_state(&mut self, insn: &Instruction) -> Then {
-        let fold = match (self.source.site)(insn.ip()) {
-            Site::Native => false,
-            Site::Folded => true,
-            Site::Interpreted => {
-                self.ask(|resume| Exit::Access { instruction: Box::new(*insn), resume });
-                return Then::GoOn;
-            }
-        };
+        let site = (self.source.site)(insn.ip());
+        let named = self.source.size == CodeSize::Bits64 && !emit::has_segment_base(insn);
+        let lent = if named && site != Site::OutOfReach { None } else { Operand::of(insn) };
+        if let Some(operand) = lent {
+            self.lend(operand);
+        }
         let scratch = emit::free_register(insn);
         let spilled = self.spill(&[scratch, Register::RAX, Register::RDX], 0);
-        if insn.is_ip_rel_memory_operand() {
+        if lent.is_some() {
+            self.emit.load_lent_address(scratch);
+        } else if insn.is_ip_rel_memory_operand() {
             self.emit.load_constant(scratch, insn.ip_rel_memory_address());
-        } else if fold {
+        } else if site == Site::Folded {
             self.emit.load_folded_address(insn, scratch);
         } else {
             self.emit.load_address(insn, scratch);
         }
         self.emit.confine_components();
         self.mark(spilled, false);
-        self.emit.with_base(insn, scratch);
+        self.emit.with_lent(insn, scratch);
         for register in [Register::RDX, Register::RAX, scratch] {
             self.emit.unspill(register);
+        }
+        if let Some(operand) = lent {
+            self.give_back(&operand);
         }
         Then::GoOn
     }

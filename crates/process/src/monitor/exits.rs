@@ -7,6 +7,7 @@ use runu_deprivilege::{
     access,
     emulate::{self, Effect, Trap},
     exception::Exception,
+    lent::Operand,
     paging::{self, Intent},
     translate::{self, Conditions, Exit},
 };
@@ -29,6 +30,7 @@ impl Monitor {
     pub(super) fn exit(&mut self, number: u32) -> Result<(), Stop> {
         self.counters.exits += 1;
         self.stepping = false;
+        let loan = self.loan.take();
         let Some((exit, block)) = self.cache.exit(number) else {
             return Err(End::MonitorFailed { reason: format!("translated code took unknown exit {number}") });
         };
@@ -66,6 +68,18 @@ impl Monitor {
                 let resume = Resume { host: block + u64::from(*resume), moment };
                 let instruction = **instruction;
                 self.access(&instruction, resume)?;
+            }
+            Exit::Lend { operand, resume } => {
+                let (operand, resume) = (**operand, block + u64::from(*resume));
+                self.lend(&operand, resume)?;
+            }
+            Exit::GiveBack { next, resume } => {
+                let resume = Resume { host: block + u64::from(*resume), moment };
+                self.context.regs.rip = next.0;
+                if let Some(loan) = loan {
+                    loan.give_back(&mut self.board, &self.context.area);
+                }
+                self.go_on_behind(resume)?;
             }
             Exit::Branch { instruction } => {
                 let instruction = **instruction;
@@ -111,9 +125,11 @@ impl Monitor {
     }
 
     pub(super) fn restore(&mut self, spilled: u16) {
+        // 32-bit code spills lower halves only, and has no others.
+        let width = if self.context.cpu.long_mode_code() { u64::MAX } else { u64::from(u32::MAX) };
         for (n, (register, slot)) in self.context.regs.gpr.iter_mut().zip(self.context.spills).enumerate() {
             if spilled & 1 << n != 0 {
-                *register = slot;
+                *register = slot & width;
             }
         }
     }
@@ -134,10 +150,27 @@ impl Monitor {
         self.take_port_writes();
         self.context.regs.rip = insn.ip();
         let context = &mut *self.context;
-        let mut xmm = context.vectors();
-        let result = access::access(insn, &mut context.cpu, &mut context.regs, &mut xmm, &mut self.board);
-        context.set_vectors(&xmm);
+        let result = access::access(insn, &mut context.cpu, &mut context.regs, &mut self.board);
         self.carried_out(result, insn, resume)
+    }
+
+    /// Lends an instruction its operand; it runs at host address `resume`.
+    fn lend(&mut self, operand: &Operand, resume: u64) -> Result<(), Stop> {
+        self.context.regs.rip = operand.instruction().ip();
+        let context = &mut *self.context;
+        let (cpu, regs) = (&mut context.cpu, &mut context.regs);
+        match operand.lend(cpu, regs, &mut self.board, &mut context.area) {
+            Ok(loan) => {
+                context.hand_over(&loan);
+                self.loan = Some(loan);
+                self.resume_at(resume);
+            }
+            Err(trap) => {
+                self.trap(trap)?;
+                self.go_on();
+            }
+        }
+        Ok(())
     }
 
     /// The virtual CPU did an instruction, or could not.
@@ -158,7 +191,6 @@ impl Monitor {
                 return Ok(());
             }
         };
-        let rip = self.context.regs.rip;
         match effect {
             // `sti; hlt` must find what is pending still pending: nothing else would end the halt.
             Effect::NextShadowed if self.next_is_halt() => {
@@ -166,13 +198,7 @@ impl Monitor {
                 self.resume_at(host);
                 return Ok(());
             }
-            Effect::Next | Effect::NextShadowed => {
-                self.settle()?;
-                if self.context.regs.rip == rip && self.cache.moment() == resume.moment {
-                    self.resume_at(resume.host);
-                    return Ok(());
-                }
-            }
+            Effect::Next | Effect::NextShadowed => return self.go_on_behind(resume),
             Effect::Jump | Effect::Again => {}
             Effect::Halt => self.halt()?,
             Effect::FlushAll => {
@@ -188,6 +214,18 @@ impl Monitor {
             }
         }
         self.go_on();
+        Ok(())
+    }
+
+    /// The instruction has been done: looks at what it did to devices and code, and goes on.
+    fn go_on_behind(&mut self, resume: Resume) -> Result<(), Stop> {
+        let rip = self.context.regs.rip;
+        self.settle()?;
+        if self.context.regs.rip == rip && self.cache.moment() == resume.moment {
+            self.resume_at(resume.host);
+        } else {
+            self.go_on();
+        }
         Ok(())
     }
 

@@ -118,8 +118,8 @@ impl Monitor {
         let in_ram = self.board.memory.region_of(found.addr).is_some();
         match layout::reach(va) {
             Reach::Folded if in_ram && host == va => self.learn(position, Site::Folded),
-            Reach::Out => self.learn(position, Site::Interpreted),
-            _ if !in_ram => self.learn(position, Site::Interpreted),
+            Reach::Out => self.learn(position, Site::OutOfReach),
+            _ if !in_ram => self.learn(position, Site::OutOfReach),
             _ if writes && self.shadow.is_code(page) && self.shadow.is_mapped(layout::host_of(va)) => {
                 let retired = self.forget_code(page)?;
                 if retired.contains(&position.block) {
@@ -143,7 +143,7 @@ impl Monitor {
             self.sites.clear();
         }
         let known = self.sites.entry(position.rip).or_default();
-        if *known != Site::Interpreted {
+        if *known != Site::OutOfReach {
             *known = site;
         }
         self.cache.retire(position.block);

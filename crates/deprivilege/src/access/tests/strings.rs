@@ -156,3 +156,22 @@ fn load_without_a_prefix_takes_one_element() {
     assert_eq!(rig.access(LODSW), Ok(Effect::Next));
     assert_eq!((rig.get("rax"), registers(&mut rig)), (0x201, (DATA + 2, 0, 9)));
 }
+
+#[test]
+fn comparison_sets_the_flags_as_a_subtraction_does() {
+    let all = flag::CARRY | flag::PARITY | flag::ADJUST | flag::ZERO | flag::SIGN | flag::OVERFLOW;
+    let cases = [
+        (5, 5, flag::ZERO | flag::PARITY),
+        (0, 1, flag::CARRY | flag::SIGN | flag::ADJUST | flag::PARITY),
+        (0x80, 1, flag::OVERFLOW | flag::ADJUST),
+        (0x7f, 0xff, flag::CARRY | flag::SIGN | flag::OVERFLOW),
+        (0x30, 0x0f, flag::ADJUST | flag::PARITY),
+    ];
+    for (wanted, found, expected) in cases {
+        let mut rig = rig(0, DATA, 0);
+        rig.set("rax", wanted);
+        rig.bus.poke(DATA, &[found]);
+        assert_eq!(rig.access(&[0xae]), Ok(Effect::Next)); // scasb
+        assert_eq!(rig.regs.rflags & all, expected, "{wanted:#x} against {found:#x}");
+    }
+}
