@@ -156,6 +156,7 @@ impl Monitor {
 
     /// Lends an instruction its operand; it runs at host address `resume`.
     fn lend(&mut self, operand: &Operand, resume: u64) -> Result<(), Stop> {
+        self.take_port_writes();
         self.context.regs.rip = operand.instruction().ip();
         let context = &mut *self.context;
         let (cpu, regs) = (&mut context.cpu, &mut context.regs);
