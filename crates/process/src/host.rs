@@ -129,7 +129,6 @@ pub(crate) fn new_context(cpu: Cpu, regs: Registers) -> &'static mut Context {
     let context = Context {
         fpu,
         area: [0; AREA_LEN],
-        lent: 0,
         cpu,
         regs,
         folds: folds(),
@@ -144,6 +143,7 @@ pub(crate) fn new_context(cpu: Cpu, regs: Registers) -> &'static mut Context {
         scratch: [0; 8],
         resume: 0,
         far_resume: [0; 2],
+        lent: 0,
         host_stack: monitor_stack(),
         host_fs: fs_base(),
         exit: 0,

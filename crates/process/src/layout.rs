@@ -106,8 +106,6 @@ pub(crate) struct Context {
     pub(crate) fpu: [u8; FPU_LEN],
     /// Copies of operands that are lent.
     pub(crate) area: lent::Area,
-    /// Where translated code finds the one that is lent.
-    pub(crate) lent: u64,
     pub(crate) cpu: Cpu,
     pub(crate) regs: Registers,
     /// See [`runu_deprivilege::translate::folds`].
@@ -127,6 +125,8 @@ pub(crate) struct Context {
     pub(crate) resume: u64,
     /// Where 32-bit host code goes on: offset, then selector, as `jmp m16:32` reads them.
     pub(crate) far_resume: [u32; 2],
+    /// What translated code takes for the address of an operand that is lent.
+    pub(crate) lent: u64,
     /// Top of the monitor's stack.
     pub(crate) host_stack: u64,
     /// The monitor's FS base.
