@@ -131,11 +131,7 @@ pub(crate) fn new_context(cpu: Cpu, regs: Registers) -> &'static mut Context {
         area: [0; AREA_LEN],
         cpu,
         regs,
-        folds: folds(),
         spills: [0; 16],
-        writes: [PortWrite::default(); PORT_WRITES],
-        next_write: 0,
-        wrote: 0,
         target: 0,
         landing: 0,
         gate: entry::gate(),
@@ -149,6 +145,10 @@ pub(crate) fn new_context(cpu: Cpu, regs: Registers) -> &'static mut Context {
         exit: 0,
         signalled: AtomicU32::new(0),
         host_mxcsr: MXCSR,
+        next_write: 0,
+        wrote: 0,
+        writes: [PortWrite::default(); PORT_WRITES],
+        folds: folds(),
     };
     // SAFETY: the place is mapped, large enough and aligned; it is written once, before anything refers to it.
     unsafe {

@@ -108,14 +108,7 @@ pub(crate) struct Context {
     pub(crate) area: lent::Area,
     pub(crate) cpu: Cpu,
     pub(crate) regs: Registers,
-    /// See [`runu_deprivilege::translate::folds`].
-    pub(crate) folds: [u64; 256],
     pub(crate) spills: [u64; 16],
-    /// Writes to ports that wait, from entry 1 on.
-    pub(crate) writes: [PortWrite; PORT_WRITES],
-    /// The entry for the next one; 0: none is taken.
-    pub(crate) next_write: u8,
-    pub(crate) wrote: u8,
     pub(crate) target: u64,
     pub(crate) landing: u64,
     pub(crate) gate: u64,
@@ -136,6 +129,14 @@ pub(crate) struct Context {
     pub(crate) signalled: AtomicU32,
     /// Value of MXCSR for the monitor.
     pub(crate) host_mxcsr: u32,
+    /// The entry of `writes` for the next one; 0: none is taken.
+    pub(crate) next_write: u8,
+    /// See [`Places::wrote`].
+    pub(crate) wrote: u8,
+    /// Writes to ports that wait, from entry 1 on.
+    pub(crate) writes: [PortWrite; PORT_WRITES],
+    /// See [`runu_deprivilege::translate::folds`].
+    pub(crate) folds: [u64; 256],
 }
 
 /// Bytes for x87, SSE, AVX and AVX-512 state in XSAVE's standard format (Intel SDM vol. 1 §13.5): 2688.
