@@ -80,6 +80,22 @@ fn output_of_a_guest_comes_while_it_runs() {
     running.stop();
 }
 
+/// Console ports are used without asking the monitor: what a guest writes must come all the same, however it goes on.
+#[test]
+fn output_of_a_guest_that_computes_comes_piece_by_piece() {
+    for kind in [GuestKind::Multiboot, GuestKind::Linux64] {
+        let room = Room::new();
+        let kernel = room.guest("spin", kind);
+        let mut running = room.start(&mut room.run(&kernel, &["pieces"]));
+        running.wait_for("a piece, ");
+        for _ in 0..3 {
+            running.wait_for("and the rest\r\n");
+        }
+        running.wait_for("about to loop with interrupts off\r\n");
+        running.stop();
+    }
+}
+
 #[test]
 fn standard_error_of_a_guest_that_ends_well_stays_empty() {
     let room = Room::new();

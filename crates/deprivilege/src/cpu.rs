@@ -5,7 +5,7 @@
 //! would happen. Translated code reads and writes some fields of [`Cpu`] by their offsets, hence plain integers and
 //! `repr(C)`.
 
-use runu_core::GuestAddr;
+use runu_core::{GuestAddr, VirtAddr};
 
 /// RFLAGS (Intel SDM vol. 1 §3.4.3).
 pub(crate) mod flag {
@@ -284,6 +284,29 @@ impl Cpu {
     pub fn canonical(addr: u64) -> bool {
         let top = addr >> 47;
         top == 0 || top == 0x1_ffff
+    }
+}
+
+/// What `syscall` does (Intel SDM vol. 2B, SYSCALL).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SystemCall {
+    /// IA32_LSTAR: where it leads.
+    pub target: VirtAddr,
+    /// IA32_FMASK: the flags that it clears.
+    pub mask: u64,
+    /// Of IA32_STAR: what it loads CS with.
+    pub code: u16,
+    /// Of IA32_STAR: what it loads SS with.
+    pub stack: u16,
+}
+
+impl SystemCall {
+    /// What it does on this CPU.
+    #[must_use]
+    pub fn of(cpu: &Cpu) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "the selector is bits 47 to 32 of the register")]
+        let code = (cpu.star >> 32) as u16 & !3;
+        SystemCall { target: VirtAddr(cpu.lstar), mask: cpu.sfmask, code, stack: code.wrapping_add(8) }
     }
 }
 

@@ -9,7 +9,9 @@
 //! Not here: instructions that reach memory in another way than through one plain operand, or whose operand is touched in
 //! parts as a mask says (gathers, masked moves); and those of [`crate::access`].
 
-use iced_x86::{Instruction, InstructionInfoFactory, MemorySize, Mnemonic as M, OpAccess, OpKind};
+use iced_x86::{
+    EncodingKind, Instruction, InstructionInfoFactory, MemorySize, Mnemonic as M, OpAccess, OpKind, Register,
+};
 use runu_core::VirtAddr;
 
 use crate::{
@@ -18,6 +20,7 @@ use crate::{
     cpu::{Cpu, Registers},
     cpuid,
     emulate::{Step, Trap},
+    exception::Exception,
     paging::{Intent, Span},
 };
 
@@ -25,7 +28,7 @@ use crate::{
 const LINE: u64 = 64;
 
 /// Bytes that a copy may take, its distance from a boundary included: XSAVE's operand is the longest.
-pub const AREA_LEN: usize = 64 + cpuid::SAVE_AREA_MAX;
+pub const AREA_LEN: usize = LINE as usize + cpuid::SAVE_AREA_MAX;
 
 /// Where copies lie: aligned to 64 bytes, below 2 GiB.
 pub type Area = [u8; AREA_LEN];
@@ -100,7 +103,12 @@ impl Operand {
         let len = len(&self.instruction, step.cpu.xcr0 & requested);
         let distance = distance(&step)?;
         let at = step.wrap(step.linear(self.number)?.wrapping_add(distance));
+        let at = if has_narrow_address(&self.instruction) { at & 0xffff_ffff } else { at };
         let at = step.canonical(self.number, at, len)?;
+        // It comes before a page fault, and before a device is read.
+        if at.0 % alignment(&self.instruction) != 0 {
+            return Err(Exception::general_protection(0).into());
+        }
         let intent = if self.writes { Intent::Write } else { Intent::Read };
         let span = Span::check(step.cpu, step.bus, at, len, intent)?;
         let start = usize::try_from(at.0 % LINE).unwrap_or(0);
@@ -130,6 +138,33 @@ impl Loan {
     /// Writes the copy to where the operand is.
     pub fn give_back(&self, bus: &mut dyn Bus, area: &Area) {
         self.span.write(bus, area.get(self.range()).unwrap_or_default());
+    }
+}
+
+/// Whether the operand's address is one of 32 bits in 64-bit code, in a segment without a base.
+fn has_narrow_address(insn: &Instruction) -> bool {
+    let based = matches!(insn.memory_segment(), Register::FS | Register::GS);
+    !based && (insn.memory_base().size() == 4 || insn.memory_index().size() == 4)
+}
+
+/// To how many bytes the operand must be aligned: what is not raises #GP (Intel SDM vol. 1 §10.4, §13.4; vol. 2, CMPXCHG16B, FXSAVE).
+fn alignment(insn: &Instruction) -> u64 {
+    let size = insn.memory_size().size() as u64;
+    let has_vector = (0..insn.op_count()).any(|n| insn.op_register(n).is_vector_register());
+    match insn.mnemonic() {
+        M::Cmpxchg16b | M::Fxsave | M::Fxsave64 | M::Fxrstor | M::Fxrstor64 => 16,
+        M::Movups
+        | M::Movupd
+        | M::Movdqu
+        | M::Lddqu
+        | M::Pcmpestri
+        | M::Pcmpestrm
+        | M::Pcmpistri
+        | M::Pcmpistrm => 1,
+        M::Vmovaps | M::Vmovapd | M::Vmovdqa | M::Vmovntps | M::Vmovntpd | M::Vmovntdq | M::Vmovntdqa => size,
+        _ if matches!(insn.memory_size(), MemorySize::Xsave | MemorySize::Xsave64) => LINE,
+        _ if has_vector && insn.encoding() == EncodingKind::Legacy && size == 16 => 16,
+        _ => 1,
     }
 }
 

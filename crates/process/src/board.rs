@@ -245,10 +245,14 @@ fn plug<W: Wire + 'static>(wire: W, card: NetworkCard, cards: &mut Cards) -> Opt
 }
 
 impl Board {
-    /// When to call [`Board::tick`] at the latest, in nanoseconds of `CLOCK_MONOTONIC`.
+    /// When to call [`Board::tick`] and [`Board::write_overdue`] at the latest, in nanoseconds of `CLOCK_MONOTONIC`.
     pub(crate) fn deadline(&self) -> Option<u64> {
-        let timers = self.pc.next_deadline().map(|at| at.0);
-        [timers, self.output_due.get()].into_iter().flatten().min()
+        [self.timers_deadline(), self.output_due.get()].into_iter().flatten().min()
+    }
+
+    /// When to call [`Board::tick`] at the latest.
+    pub(crate) fn timers_deadline(&self) -> Option<u64> {
+        self.pc.next_deadline().map(|at| at.0)
     }
 
     /// Whether output waits that will be written at [`Board::deadline`] at the latest.
@@ -285,7 +289,11 @@ impl Board {
         let now = host::now();
         self.pc.tick(Nanos(now));
         self.look_if_time(now);
-        if self.output_due.get().is_some_and(|due| due <= now) {
+    }
+
+    /// Writes the output that is due.
+    pub(crate) fn write_overdue(&mut self) {
+        if self.output_due.get().is_some_and(|due| due <= host::now()) {
             self.pc.flush();
             self.output_due.set(None);
         }
@@ -394,7 +402,7 @@ impl Bus for Board {
             return value;
         }
         let now = host::now();
-        self.console_used |= Pc::<StandardOutput>::is_console(port);
+        self.console_used |= size != PortSize::Byte || Pc::<StandardOutput>::is_console(port);
         if INPUT_PORTS.contains(&port) {
             self.input.take(&mut self.pc, now);
         }
@@ -409,7 +417,7 @@ impl Bus for Board {
             return;
         }
         let now = host::now();
-        self.console_used |= Pc::<StandardOutput>::is_console(port);
+        self.console_used |= size != PortSize::Byte || Pc::<StandardOutput>::is_console(port);
         if port == SERIAL && self.output_due.get().is_none() {
             // A line that ends at once takes the mark away again.
             self.output_due.set(Some(now + OUTPUT_DELAY_NS));

@@ -18,7 +18,7 @@ use crate::{
     layout::{CODE, CODES, PLACES, TABLE_LEN, TAGS},
 };
 
-/// Room that any block with its exits fits in: 96 instructions of at most some 150 bytes.
+/// Room that any block with its exits fits in: 96 instructions of at most some 200 bytes.
 const BLOCK_MAX: u64 = 32 << 10;
 
 /// Blocks at most: what is kept of each takes some 500 bytes of the heap.

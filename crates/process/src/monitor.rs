@@ -231,7 +231,12 @@ impl Monitor {
             self.context.next_write = 1;
         }
         // A timer that fires too early is set anew then: cheaper than to set it for every change.
-        if let Some(deadline) = self.board.deadline()
+        let deadline = match self.holds_port_writes() {
+            // They are about to be taken, and output with them: the guest is on its way to a boundary.
+            true => self.board.timers_deadline(),
+            false => self.board.deadline(),
+        };
+        if let Some(deadline) = deadline
             && self.armed.is_none_or(|armed| deadline < armed)
         {
             self.armed = Some(deadline);
@@ -242,7 +247,7 @@ impl Monitor {
     /// Writes to ports that translated code has queued reach their devices. The guest must be at a boundary between instructions:
     /// on its way there it may be about to queue another.
     fn take_port_writes(&mut self) {
-        if !self.has_port_writes() {
+        if !self.must_take_port_writes() {
             return;
         }
         let end = match self.context.next_write {
@@ -251,15 +256,28 @@ impl Monitor {
         };
         self.queueing = false;
         self.context.next_write = 0;
-        self.board.write_ports(self.context.writes.get(1..end).unwrap_or_default());
+        let writes = self.context.writes.get(1..end).unwrap_or_default();
+        if !writes.is_empty() {
+            self.board.write_ports(writes);
+            self.board.write_overdue();
+        }
     }
 
-    fn has_port_writes(&self) -> bool {
+    /// Whether the queue holds writes, or is open though no output waits: nothing would come for what it took.
+    fn must_take_port_writes(&self) -> bool {
+        self.holds_port_writes() || self.queueing && !self.board.output_waits()
+    }
+
+    fn holds_port_writes(&self) -> bool {
         self.queueing && self.context.next_write != 1
     }
 
     fn tick(&mut self) {
         self.board.tick();
+        // Output comes together with what is queued of it.
+        if !self.holds_port_writes() {
+            self.board.write_overdue();
+        }
         self.look_at_devices();
     }
 

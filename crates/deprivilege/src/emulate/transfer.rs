@@ -12,9 +12,8 @@ use super::{
     },
 };
 use crate::{
-    cpu::{Cpu, efer, flag, segment},
+    cpu::{Cpu, SystemCall, efer, flag, segment},
     exception::{self, Exception, vector},
-    translate::SystemCall,
 };
 
 /// Segment registers that 32-bit code addresses through: ES, CS, SS, DS.

@@ -104,6 +104,40 @@ fn device_that_is_only_written_is_not_read() {
 }
 
 #[test]
+fn operand_that_must_be_aligned_and_is_not_is_a_protection_fault_wherever_it_is() {
+    const MOVAPS: &[u8] = &[0x0f, 0x28, 0x07]; // movaps xmm0, [rdi]
+    const PADDD: &[u8] = &[0x66, 0x0f, 0xfe, 0x07]; // paddd xmm0, [rdi]
+    const VMOVAPS: &[u8] = &[0xc5, 0xfc, 0x28, 0x07]; // vmovaps ymm0, [rdi]
+    const CMPXCHG16B: &[u8] = &[0x48, 0x0f, 0xc7, 0x0f]; // cmpxchg16b [rdi]
+    const ABSENT: u64 = 0x7fff_0000_0000;
+    for code in [MOVAPS, PADDD, VMOVAPS, CMPXCHG16B, FXSAVE, XSAVE] {
+        for at in [DATA, DEVICE, ABSENT] {
+            assert_eq!(exception(at + 8, code), (13, Some(0), None), "{code:x?} at {at:#x}");
+        }
+    }
+    const MOVUPS: &[u8] = &[0x0f, 0x10, 0x07]; // movups xmm0, [rdi]
+    const VADDPS: &[u8] = &[0xc5, 0xfc, 0x58, 0x07]; // vaddps ymm0, ymm0, [rdi]
+    for code in [MOVUPS, VADDPS, CMP, MOVUPS_STORE] {
+        let (mut rig, mut area) = rig(DATA + 7);
+        lent(&mut rig, &mut area, code);
+    }
+}
+
+#[test]
+fn bit_named_by_an_address_of_32_bits_is_found_at_one() {
+    const BTS: &[u8] = &[0x67, 0x0f, 0xab, 0x07]; // bts [edi], eax
+    let (mut rig, mut area) = rig(DATA + 4);
+    rig.set("rax", 32);
+    let loan = lent(&mut rig, &mut area, BTS);
+    assert_eq!(loan.distance, 4);
+    rig.set("rdi", 0xffff_fff0);
+    rig.set("rax", (DATA + 0x10) * 8);
+    rig.bus.poke(DATA, &[0x55]);
+    lent(&mut rig, &mut area, BTS);
+    assert_eq!(area[0], 0x55);
+}
+
+#[test]
 fn memory_that_is_only_written_keeps_what_is_not_written() {
     let (mut rig, mut area) = rig(DATA + 0x10);
     rig.bus.poke(DATA + 0x10 + 511, &[0x5a]);

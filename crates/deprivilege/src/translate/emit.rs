@@ -273,7 +273,7 @@ impl<'a> Emitter<'a> {
 
     pub(super) fn land_short(&mut self, jump: Short) {
         let distance = self.code.len() - jump.0 - 1;
-        debug_assert!(distance < 128);
+        assert!(distance < 128, "within the reach of a short jump");
         if let Some(byte) = self.code.get_mut(jump.0) {
             *byte = distance as u8;
         }

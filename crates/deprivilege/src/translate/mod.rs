@@ -33,7 +33,7 @@ use emit::Emitter;
 use translator::{Then, Translator};
 
 pub use branch::branch;
-pub use conditions::{Conditions, SystemCall};
+pub use conditions::Conditions;
 pub use emit::{PORT_WRITES, Places, PortRead, PortWrite, folds};
 
 /// Instructions of a block at most. A longer run goes on in the next block; the bound keeps invalidation cheap.

@@ -7,9 +7,10 @@ use proptest::prelude::*;
 use runu_core::VirtAddr;
 
 use super::{
-    Block, CodeSize, Conditions, ENTRY_LEN, Exit, HALF_BITS, Places, Site, Source, SystemCall, folds,
-    translate,
+    Block, CodeSize, Conditions, ENTRY_LEN, Exit, HALF_BITS, Places, Site, Source, folds, translate,
 };
+
+use crate::cpu::SystemCall;
 
 const PLACES: Places = Places {
     spills: 0x7000_1000,
@@ -247,11 +248,21 @@ fn folded_access_clears_the_high_bits_and_keeps_flags() {
         "mov [70001100h],rdi",
         "movzx ecx,byte ptr [70001105h]",
         "mov rcx,[rcx*8+70001400h]",
-        "lea rdi,[rdi+rcx]",
+        "lea rdi,[rcx+rdi]",
         "mov rcx,[70001008h]",
         "mov rax,[rdi]",
     ];
     assert_eq!(listing[2..9], fold);
+}
+
+#[test]
+fn folded_access_of_an_instruction_that_needs_every_other_register_goes_through_rbp() {
+    // cmpxchg16b [rdi+rsi]
+    let block = block_at(START, CodeSize::Bits64, &[0x48, 0x0f, 0xc7, 0x0c, 0x37], Site::Folded);
+    let listing = listing(&block);
+    for expected in ["lea rbp,[rcx+rbp]", "cmpxchg16b [rbp]"] {
+        assert!(listing.iter().any(|line| line == expected), "{expected} in {listing:#?}");
+    }
 }
 
 #[test]

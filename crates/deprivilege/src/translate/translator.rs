@@ -5,10 +5,10 @@
 use iced_x86::{Code, FlowControl, Instruction, OpKind, Register};
 use runu_core::VirtAddr;
 
-use crate::lent::Operand;
+use crate::{cpu::SystemCall, lent::Operand};
 
 use super::{
-    Block, CodeSize, Exit, INSTRUCTIONS_MAX, Mark, Places, Site, Source, SystemCall,
+    Block, CodeSize, Exit, INSTRUCTIONS_MAX, Mark, Places, Site, Source,
     emit::{self, Emitter, Short},
     sensitive::{self, Handling, handling},
 };

@@ -54,6 +54,7 @@ pub(crate) extern "C" fn on_noted_signal() {
     monitor.armed = None;
     monitor.take_port_writes();
     monitor.tick();
+    monitor.take_port_writes();
     // Whatever led here left the guest's own instruction pointer in the context, and the guest between two instructions unless
     // it has been lent an operand: it looks for interrupts itself when it has used that.
     if monitor.loan.is_none() && monitor.context.cpu.pending != 0 && monitor.context.cpu.interrupts != 0 {

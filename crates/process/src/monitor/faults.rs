@@ -46,7 +46,7 @@ impl Monitor {
             self.hide_stepping(frame)?;
         }
         let interrupt = self.context.cpu.pending != 0 && self.context.cpu.interrupts != 0;
-        let waits = interrupt || self.has_port_writes();
+        let waits = interrupt || self.must_take_port_writes();
         if !waits && !self.stepping {
             return Ok(ControlFlow::Continue(()));
         }
@@ -59,8 +59,14 @@ impl Monitor {
             }
             return Ok(ControlFlow::Continue(()));
         }
+        let before = (self.context.regs.rip, self.cache.moment());
         self.settle()?;
-        Ok(ControlFlow::Break(()))
+        // Host code goes on where it was, unless an interrupt was delivered or code has become stale: a block that began here
+        // would be one more for every moment at which a timer can come.
+        match (self.context.regs.rip, self.cache.moment()) == before {
+            true => Ok(ControlFlow::Continue(())),
+            false => Ok(ControlFlow::Break(())),
+        }
     }
 
     /// The step just made may have been a `pushfq` of the guest: it is not to see that it is being stepped.

@@ -26,8 +26,8 @@ impl Emitter<'_> {
         self.copy(&[0x48, 0x8b, 0x04 | other << 3, 0xc5 | other << 3]); // mov helper, [helper*8+folds]
         self.copy(&self.places.folds.to_le_bytes());
         let (extended, low) = (number >> 3, number & 7);
-        // lea register, [register+helper]
-        self.copy(&[0x48 | extended << 2 | extended, 0x8d, 0x04 | low << 3, other << 3 | low]);
+        // lea register, [helper+register]: as a base, RBP would stand for a displacement (Intel SDM vol. 2, table 2-3).
+        self.copy(&[0x48 | extended << 2 | extended << 1, 0x8d, 0x04 | low << 3, low << 3 | other]);
         self.unspill(helper);
     }
 }

@@ -5,9 +5,9 @@ use iced_x86::Register;
 
 use super::{Emitter, Short};
 use crate::{
+    cpu::SystemCall,
     cpu::{flag, segment},
     emulate::msr::number,
-    translate::SystemCall,
 };
 
 /// `[base + displacement]` with `rcx` as base and 32 bits of displacement, and `ecx` as the register (Intel SDM vol. 2, table 2-2).
