@@ -117,6 +117,11 @@ impl Cache {
         }
     }
 
+    /// Whether a block is no longer what its guest code says.
+    pub(crate) fn is_stale(&self, block: u32) -> bool {
+        self.blocks.get(block as usize).is_none_or(|block| block.stale)
+    }
+
     /// The present state.
     pub(crate) fn moment(&self) -> Moment {
         Moment { generation: self.generation, retired: self.retired }

@@ -61,12 +61,11 @@ impl Monitor {
         }
         let before = (self.context.regs.rip, self.cache.moment());
         self.settle()?;
-        // Host code goes on where it was, unless an interrupt was delivered or code has become stale: a block that began here
-        // would be one more for every moment at which a timer can come.
-        match (self.context.regs.rip, self.cache.moment()) == before {
-            true => Ok(ControlFlow::Continue(())),
-            false => Ok(ControlFlow::Break(())),
-        }
+        // Host code goes on where it was, unless an interrupt was delivered or code has become stale, now or by the step that led
+        // here: a block that began here would be one more for every moment at which a timer can come.
+        let same =
+            (self.context.regs.rip, self.cache.moment()) == before && !self.cache.is_stale(position.block);
+        Ok(if same { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     }
 
     /// The step just made may have been a `pushfq` of the guest: it is not to see that it is being stepped.
