@@ -1,6 +1,6 @@
 //! One file or directory of a share, and the only way to others.
 
-use std::{cell::RefCell, fs::File, rc::Rc};
+use std::{cell::RefCell, fs::File, iter, rc::Rc};
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -95,9 +95,18 @@ impl Node {
         self.place.borrow().clone()
     }
 
-    /// The client has given it another name.
-    pub(crate) fn set_place(&self, place: Place) {
+    /// The client has given it another name. If that seems to be somewhere below it, others have moved directories meanwhile:
+    /// then it stays where it was thought to be, because directories that hold each other are never let go.
+    pub(crate) fn set_place(self: &Rc<Self>, place: Place) {
+        if place.directory.up().any(|above| Rc::ptr_eq(&above, self)) {
+            return;
+        }
         *self.place.borrow_mut() = Some(place);
+    }
+
+    /// It, and all that is above it.
+    pub(crate) fn up(self: &Rc<Self>) -> impl Iterator<Item = Rc<Self>> {
+        iter::successors(Some(Rc::clone(self)), |node| node.place().map(|place| place.directory))
     }
 
     /// For calls that take a directory and a name.
@@ -172,6 +181,17 @@ impl Node {
         }
         let node = self.child(name)?;
         if is_same(&stat, &node.stat()?) { Ok((node, file)) } else { Err(Errno::STALE) }
+    }
+}
+
+impl Drop for Node {
+    /// Lets those above go one after the other: directories can be moved below others until there are more of them above a
+    /// file than a stack has room for.
+    fn drop(&mut self) {
+        let mut above = self.place.take();
+        while let Some(place) = above {
+            above = Rc::into_inner(place.directory).and_then(|node| node.place.take());
+        }
     }
 }
 

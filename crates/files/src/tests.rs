@@ -5,14 +5,20 @@ use std::{
     io::{Read, Write as _},
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     os::unix::net::UnixStream,
+    rc::Rc,
+    thread,
 };
 
-use rustix::io::Errno;
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
 
 use crate::{
     Limits, ServeError, Served, Server, Session,
     attributes::dm,
     harness::{Client, L, NOBODY, ROOT, U, names_l, records},
+    node::Node,
     request::kind,
     wire::Write,
 };
@@ -92,6 +98,34 @@ fn directory_moved_out_of_the_share_does_not_lead_out() {
     fs::rename(client.path("a"), client.secret().with_file_name("moved")).unwrap();
     assert_eq!(client.walk(1, 2, &["..", "secret"]), Ok(1));
     assert_eq!(client.walk(1, 3, &["..", "..", "secret"]), Ok(2));
+}
+
+#[test]
+fn directory_moved_below_one_that_was_in_it_has_that_above_it() {
+    for dialect in BOTH {
+        let mut client = Client::attached(dialect, false);
+        fs::create_dir_all(client.path("outer/inner/deep")).unwrap();
+        fs::write(client.path("file"), "").unwrap();
+        client.walk(ROOT, 1, &["outer"]).unwrap();
+        client.walk(1, 2, &["inner", "deep"]).unwrap();
+        client.rename_at(1, "inner", ROOT, "inner").unwrap();
+        client.walk(2, 3, &[".."]).unwrap();
+        client.rename_at(ROOT, "outer", 3, "outer").unwrap();
+        assert_eq!(client.walk(1, 4, &["..", "..", "file"]), Ok(3));
+    }
+}
+
+#[test]
+fn directory_that_seems_to_be_moved_below_itself_still_leads_to_the_root() {
+    let mut client = Client::attached(L, false);
+    fs::create_dir_all(client.path("outer/inner")).unwrap();
+    fs::write(client.path("file"), "").unwrap();
+    client.walk(ROOT, 1, &["outer"]).unwrap();
+    client.walk(1, 2, &["inner"]).unwrap();
+    fs::rename(client.path("outer/inner"), client.path("inner")).unwrap();
+    client.rename_at(ROOT, "outer", 2, "outer").unwrap();
+    assert!(client.path("inner/outer").is_dir());
+    assert_eq!(client.walk(2, 3, &["..", "..", "file"]), Ok(3));
 }
 
 #[test]
@@ -461,6 +495,20 @@ fn client_knows_no_more_files_than_its_limit() {
     assert_eq!(client.walk(ROOT, 3, &[]), Err(Errno::MFILE));
     client.on_fid(kind::CLUNK, 1).unwrap();
     assert_eq!(client.walk(ROOT, 3, &[]), Ok(0));
+}
+
+#[test]
+fn directories_above_a_file_are_let_go_however_many_they_are() {
+    /// Too little for one call within another for each of them.
+    const STACK: usize = 32 << 10;
+    let folder = tempfile::tempdir().unwrap();
+    let root = rustix::fs::open(folder.path(), OFlags::PATH, Mode::empty()).unwrap();
+    let descend = |above: Rc<Node>| {
+        rustix::fs::mkdirat(above.handle(), "d", Mode::RWXU).unwrap();
+        above.walk(b"d").unwrap()
+    };
+    let deep = move || drop((0..900).fold(Node::root(root), |above, _| descend(above)));
+    thread::Builder::new().stack_size(STACK).spawn(deep).unwrap().join().unwrap();
 }
 
 #[test]

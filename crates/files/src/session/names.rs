@@ -114,14 +114,15 @@ impl Session {
             to.directory.handle(),
             to.name.bytes(),
         )?;
-        // What the client knows by the old name it will want to open, rename or remove by the new one.
+        // What the client knows by the old name it will want to open, rename or remove by the new one; and what is above what
+        // it knows must be found there by `..`.
         let directory = from.directory.stat()?;
-        for known in self.fids.values() {
-            if let Some(place) = known.node.place()
+        for node in self.fids.values().flat_map(|known| known.node.up()) {
+            if let Some(place) = node.place()
                 && place.name == from.name
                 && place.directory.stat().is_ok_and(|stat| is_same(&stat, &directory))
             {
-                known.node.set_place(to.clone());
+                node.set_place(to.clone());
             }
         }
         Ok(())
