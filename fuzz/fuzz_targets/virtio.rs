@@ -3,10 +3,14 @@
 //! What must hold: no panic, every step ends, and nothing outside is asked for what it does not have.
 #![no_main]
 
+#[path = "virtio/frame.rs"]
+mod frame;
+
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use arbitrary::Arbitrary;
+use frame::Frame;
 use libfuzzer_sys::fuzz_target;
 use runu_core::{BootProtocol, Bytes, GuestAddr};
 use runu_machine::{
@@ -19,15 +23,21 @@ use runu_machine::{
 const MEMORY: u64 = 2 << 20;
 const QUEUES: u64 = 0x8_0000;
 const QUEUE_LEN: u64 = 0x4000;
-/// Where the headers of requests to disks are.
+/// Where the headers of requests to disks are, and room for what they read.
 const HEADERS: u64 = 0x1000;
+const DATA: u32 = 0x2000;
+/// Where frames are that are sent, at most so many at once, and how far they are from each other.
+const FRAMES: u32 = 0x3_0000;
+const FRAMES_MAX: u16 = 32;
+const FRAME_LEN: u32 = 0x1000;
+/// Where messages for the 9P server are, and room for answers and what else arrives.
+const MESSAGE: u32 = 0x6_0000;
+const ROOM: u32 = 0x7_0000;
 
 /// Cards of the machine.
 const CARDS: u8 = 6;
-/// Sectors of each disk.
-const SECTORS: u64 = 100;
-/// Where the network card stands in for a name server.
-const NAMES: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
+/// Sectors of each disk: more than are carried at once.
+const SECTORS: u64 = 200;
 /// Steps of one run at most.
 const STEPS: usize = 300;
 
@@ -51,7 +61,13 @@ enum Step {
     /// Offers buffers as they should be offered, and says so.
     Ask { card: u8, queue: u8, buffers: Vec<(Buffer, u16, bool)> },
     /// Asks something of a disk, as it should be asked.
-    Request { card: u8, kind: u8, sector: u8, len: u16, out: bool },
+    Request { card: u8, kind: Asked, sector: u8, sectors: u8, more: u8 },
+    /// Sends a frame, or several that follow each other.
+    Send { frame: Frame, times: u8 },
+    /// Sends a message to the 9P server, with its length before it and room for the answer.
+    Message { message: Vec<u8>, room: u16 },
+    /// Offers room for what arrives.
+    Room { card: u8, len: u16, times: u8 },
     /// Offers a chain of descriptors.
     Offer { card: u8, queue: u8, head: u16 },
     /// Says that there are new buffers.
@@ -60,6 +76,52 @@ enum Step {
     Arrive,
     /// A question for the name server is sent, as it should be, with these bytes as its own.
     Question { message: Vec<u8> },
+    /// The same, with a number that few have.
+    Numbered { number: u8, more: Vec<u8> },
+}
+
+/// What is asked of a disk.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Asked {
+    Read,
+    Write,
+    Flush,
+    Name,
+    Any(u8),
+}
+
+/// What comes from outside, once.
+#[derive(Arbitrary, Clone, Debug)]
+enum Piece {
+    /// Not now.
+    Nothing,
+    Bytes(Vec<u8>),
+    Frame(Frame),
+    /// The answer to an inquiry of the name server's.
+    Brought(u8),
+    /// The 9P server's, with its length before it.
+    Answer(Vec<u8>),
+    /// The name server's, so much longer.
+    Named {
+        number: u8,
+        more: Vec<u8>,
+        zeros: u16,
+    },
+}
+
+impl Piece {
+    fn bytes(self) -> Vec<u8> {
+        match self {
+            Piece::Nothing => Vec::new(),
+            Piece::Bytes(bytes) => bytes,
+            Piece::Frame(frame) => frame.bytes(false, 0),
+            Piece::Brought(number) => Frame::brought(number).bytes(false, 0),
+            Piece::Answer(answer) => lengthened(&answer),
+            Piece::Named { number, more, zeros } => {
+                [frame::message(number, &more), vec![0; usize::from(zeros % 4000)]].concat()
+            }
+        }
+    }
 }
 
 /// Where a buffer is.
@@ -113,15 +175,24 @@ impl Wire for Outside {
 
     fn send(&mut self, frame: &[u8]) -> Result<(), WireError> {
         assert!(frame.len() > HEADER_LEN && frame.len() <= HEADER_LEN + 0x1_0000 + 18, "{}", frame.len());
-        if frame.len().is_multiple_of(7) { Err(WireError::Busy) } else { Ok(()) }
+        assert!(self.offloads || frame.starts_with(&[0; HEADER_LEN]));
+        match frame.len() {
+            len if len.is_multiple_of(7) => Err(WireError::Busy),
+            len if len.is_multiple_of(5) => Err(WireError::Lost),
+            _ => Ok(()),
+        }
     }
 
     fn flush(&mut self) {}
 
     fn receive(&mut self) -> Result<(), WireError> {
-        // A wire always has the header before the frame.
-        let mut frame = self.arriving.pop_front().ok_or(WireError::Busy)?;
+        let arrived = self.arriving.pop_front().filter(|frame| !frame.is_empty());
+        // A wire always has the header before the frame, and zeros in it if nothing is left to the card.
+        let mut frame = arrived.ok_or(WireError::Busy)?;
         frame.resize(frame.len().max(HEADER_LEN), 0);
+        if !self.offloads {
+            frame[..HEADER_LEN].fill(0);
+        }
         self.frame = frame;
         Ok(())
     }
@@ -159,7 +230,16 @@ impl Channel for Outside {
     }
 
     fn receive(&mut self, into: &mut [u8]) -> Result<usize, ChannelError> {
-        self.take(into).filter(|len| *len > 0).ok_or(ChannelError::Busy)
+        assert!(!into.is_empty());
+        let mut piece =
+            self.arriving.pop_front().filter(|piece| !piece.is_empty()).ok_or(ChannelError::Busy)?;
+        let rest = piece.split_off(piece.len().min(into.len()));
+        into[..piece.len()].copy_from_slice(&piece);
+        // It is a stream: what there is no room for comes next.
+        if !rest.is_empty() {
+            self.arriving.push_front(rest);
+        }
+        Ok(piece.len())
     }
 }
 
@@ -233,8 +313,12 @@ impl Machine {
         let mac = Mac([2, 0, 0, 0, 0, 1]);
         let plugged = [
             match relays {
-                true => Net::new(Narrow::new(Relay::new(new(), new(), NAMES, 1280), 1280), mac, 1280)
-                    .plug(&mut cards),
+                true => Net::new(
+                    Narrow::new(Relay::new(new(), new(), frame::NAMES.into(), 1280), 1280),
+                    mac,
+                    1280,
+                )
+                .plug(&mut cards),
                 false => Net::new(new(), mac, 1500).plug(&mut cards),
             },
             Platter::new(false).disk().plug(&mut cards),
@@ -344,25 +428,73 @@ impl Machine {
                 self.describe(card, queue, index, buffer, len >> (shift % 32), flags.into(), next);
             }
             Step::Ask { card, queue, buffers } => self.ask(card, queue, &buffers),
-            Step::Request { card, kind, sector, len, out } => {
-                self.take(Step::Header { number: 0, kind, sector });
-                let data = (Buffer::Low(0x2000), len, !out);
+            Step::Request { card, kind, sector, sectors, more } => {
+                let number = match kind {
+                    Asked::Read => 0,
+                    Asked::Write => 1,
+                    Asked::Flush => 4,
+                    Asked::Name => 8,
+                    Asked::Any(number) => number,
+                };
+                self.take(Step::Header { number: 0, kind: number, sector });
+                // Now and then what is no number of sectors; in two pieces, because more does not fit into one length.
+                let data = |len| (Buffer::Low(DATA), len, !matches!(kind, Asked::Write));
+                let sectors = sectors % 254;
+                let [first, second] = [sectors / 2, sectors.div_ceil(2)].map(|len| u16::from(len) * 512);
+                let more = u16::from(more.saturating_sub(200));
+                let status = (Buffer::Low(0x1), 1, true);
                 // Of all cards these two are disks.
+                let card = 1 + card % 2;
                 self.ask(
-                    1 + card % 2,
+                    card,
                     0,
-                    &[(Buffer::Header(0), 16, false), data, (Buffer::Low(0x1), 1, true)],
+                    &[(Buffer::Header(0), 16, false), data(first), data(second + more), status],
                 );
+            }
+            Step::Send { frame, times } => self.send(&frame, 1 + u16::from(times) % FRAMES_MAX),
+            Step::Message { message, room } => {
+                let message = lengthened(&message);
+                self.store(MESSAGE.into(), &message);
+                let room = (Buffer::Low(ROOM), room, true);
+                self.ask(3, 0, &[(Buffer::Low(MESSAGE), message.len() as u16, false), room]);
+            }
+            Step::Room { card, len, times } => {
+                let card = card % CARDS;
+                self.describe(card, 0, 0, Buffer::Low(ROOM), len.into(), 2, 0);
+                (0..=times % 16).for_each(|_| self.offer(card, 0, 0));
+                self.kick(card, 0);
             }
             Step::Offer { card, queue, head } => self.offer(card, queue, head),
             Step::Kick { card, queue } => self.kick(card, queue),
             Step::Arrive => self.cards.poll(&self.memory),
             Step::Question { message } => {
-                let frame = question(&message);
-                self.store(0x3000, &frame);
-                self.ask(0, 1, &[(Buffer::Low(0x3000), frame.len() as u16, false)]);
+                self.transmit(0, question(&message));
+                self.kick(0, 1);
+            }
+            Step::Numbered { number, more } => {
+                self.take(Step::Question { message: frame::message(number, &more) });
             }
         }
+    }
+
+    /// Offers frames that follow each other, and says so once.
+    fn send(&mut self, frame: &Frame, times: u16) {
+        for number in 0..times {
+            self.transmit(number, frame.bytes(true, number));
+        }
+        self.kick(0, 1);
+    }
+
+    /// Offers a frame that has the header of version 0 before it.
+    fn transmit(&mut self, number: u16, mut frame: Vec<u8>) {
+        if matches!(self.boot, BootProtocol::Linux64) {
+            // Drivers of version 1 have a count of buffers behind the header.
+            frame.splice(HEADER_LEN..HEADER_LEN, [0, 0]);
+        }
+        let (index, at) = (number as u8, FRAMES + u32::from(number) * FRAME_LEN);
+        self.store(at.into(), &frame);
+        self.describe(0, 1, index, Buffer::Low(at), frame.len() as u32, 0, 0);
+        self.offer(0, 1, index.into());
     }
 
     fn ask(&mut self, card: u8, queue: u8, buffers: &[(Buffer, u16, bool)]) {
@@ -450,7 +582,7 @@ fn question(message: &[u8]) -> Vec<u8> {
     let len = message.len().min(1400);
     let [udp, ip] = [8 + len, 28 + len].map(|len| (len as u16).to_be_bytes());
     let mut header =
-        [&[0x45, 0], &ip[..], &[0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 2], &NAMES.octets()].concat();
+        [&[0x45, 0], &ip[..], &[0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 2], &frame::NAMES].concat();
     let sum: u32 = header.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
     let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
     header[10..12].copy_from_slice(&sum.to_be_bytes());
@@ -459,11 +591,31 @@ fn question(message: &[u8]) -> Vec<u8> {
     [&[0; HEADER_LEN], &ethernet[..], &header, &ports, &udp, &[0; 2], &message[..len]].concat()
 }
 
-fuzz_target!(|input: (bool, bool, bool, Vec<Vec<u8>>, Vec<Step>)| {
-    let (pci, offloads, relays, arriving, steps) = input;
+/// A 9P message with its length before it.
+fn lengthened(message: &[u8]) -> Vec<u8> {
+    let message = &message[..message.len().min(4000)];
+    [&(message.len() as u32 + 4).to_le_bytes(), message].concat()
+}
+
+/// The features that all cards are set up with at first. Most of what a card does it does for who has set it up.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Start {
+    All,
+    Some(u32),
+    NotSetUp,
+}
+
+fuzz_target!(|input: (bool, bool, bool, Start, Vec<Piece>, Vec<Step>)| {
+    let (pci, plain, relays, start, arriving, steps) = input;
     let boot = if pci { BootProtocol::Multiboot } else { BootProtocol::Linux64 };
-    let outside = Outside { arriving: arriving.into(), frame: vec![0; HEADER_LEN], offloads };
+    let arriving = arriving.into_iter().map(Piece::bytes).collect();
+    let outside = Outside { arriving, frame: vec![0; HEADER_LEN], offloads: !plain };
     let mut machine = Machine::new(boot, relays, &outside);
+    match start {
+        Start::All => (0..CARDS).for_each(|card| machine.set_up(card, u32::MAX)),
+        Start::Some(features) => (0..CARDS).for_each(|card| machine.set_up(card, features)),
+        Start::NotSetUp => {}
+    }
     for step in steps.into_iter().take(STEPS) {
         machine.take(step);
         let pages = machine.cards.take_written();
