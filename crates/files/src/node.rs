@@ -106,7 +106,8 @@ impl Node {
 
     /// It, and all that is above it.
     pub(crate) fn up(self: &Rc<Self>) -> impl Iterator<Item = Rc<Self>> {
-        iter::successors(Some(Rc::clone(self)), |node| node.place().map(|place| place.directory))
+        let above = |node: &Rc<Self>| node.place.borrow().as_ref().map(|place| Rc::clone(&place.directory));
+        iter::successors(Some(Rc::clone(self)), above)
     }
 
     /// For calls that take a directory and a name.
