@@ -28,7 +28,7 @@ use crate::{
 const LINE: u64 = 64;
 
 /// Bytes that a copy may take, its distance from a boundary included: XSAVE's operand is the longest.
-pub const AREA_LEN: usize = LINE as usize + cpuid::SAVE_AREA_MAX;
+pub const AREA_LEN: usize = 64 + cpuid::SAVE_AREA_MAX;
 
 /// Where copies lie: aligned to 64 bytes, below 2 GiB.
 pub type Area = [u8; AREA_LEN];
